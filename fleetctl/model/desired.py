@@ -1,0 +1,38 @@
+"""What should be: the hosts of the inventory and, for each job, which release runs how often and where it may."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleetctl.model.host import HostSpec
+from fleetctl.model.job import Release
+
+
+@dataclass(frozen=True, slots=True)
+class WantedJob:
+    """One job's wish with everything it needs for deciding.
+
+    `release` is the wished one; `fallback` the newest good one, absent if none was ever good. Only a deploy of this
+    job sets `rolls`: it replaces what runs of other releases. Otherwise what is missing is started with `fallback`
+    and nothing that runs is replaced. `eligible` names the hosts its pattern matches now.
+    """
+
+    release: Release
+    fallback: Release | None
+    known: tuple[Release, ...]  # every release the store has of this job, these two among them
+    replicas: int
+    stopped: bool
+    rolls: bool
+    eligible: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.release.job
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    fleet: str
+    hosts: tuple[HostSpec, ...]
+    jobs: tuple[WantedJob, ...]
+    force: bool = False  # lifts the rule that nothing moves when too much is lost, and that rule alone

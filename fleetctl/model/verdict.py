@@ -1,0 +1,26 @@
+"""What fleetctl believes about a host, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from fleetctl.model.instant import Instant
+
+
+class Health(Enum):
+    """What fleetctl believes about a host."""
+
+    HEALTHY = "healthy"
+    SUSPECT = "suspect"  # don't know: nothing on it is touched or replaced
+    LOST = "lost"  # its work moves
+    BROKEN = "broken"  # answers, but shows signs of a bad machine
+
+
+@dataclass(frozen=True, slots=True)
+class HostVerdict:
+    """A belief about a host, the evidence for it, and since when it holds (wall-clock seconds are the store's)."""
+
+    health: Health
+    evidence: str
+    since: Instant
