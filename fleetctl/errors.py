@@ -90,3 +90,42 @@ class YieldError(FleetctlError):
 
 class StateError(FleetctlError):
     """The state store can't be used: what it is and how to mend it."""
+
+
+class StaleOrderError(YieldError):
+    """A host has seen a newer generation, or this one by another author: somebody else drives the fleet now."""
+
+    def __init__(self, host: str, generation: int, author: str) -> None:
+        super().__init__(
+            f"{host} refused the order: generation {generation} by {author} is newer",
+            hint="let them finish, then run `fleetctl status` with the store that drives this fleet",
+        )
+        self.host, self.generation, self.author = host, generation, author
+
+
+class ChangedError(HostError):
+    """Something on the host changed since it was observed: look again."""
+
+    def __init__(self, host: str, serial: int) -> None:
+        super().__init__(host, "changed since it was observed")
+        self.serial = serial
+
+
+class ForeignRootError(HostError):
+    """The root on this host belongs to another fleet."""
+
+
+class InstanceExistsError(HostError):
+    """An instance of that name is there with another spec, or was stopped before."""
+
+
+class UnansweredError(HostError):
+    """A request went out and no answer came: what it did is unknown until the host is asked again."""
+
+
+class WaitError(HostError):
+    """A gate was not passed. `log` holds the instance's last lines, `timed_out` tells slowness from failure."""
+
+    def __init__(self, host: str, message: str, *, log: tuple[str, ...], timed_out: bool) -> None:
+        super().__init__(host, message)
+        self.log, self.timed_out = log, timed_out
