@@ -1,0 +1,60 @@
+"""What a run tells while it works, as plain values: the command line renders them, tests read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from fleetctl.model.plan import Action, Plan
+from fleetctl.model.snapshot import Observation
+
+
+class Outcome(Enum):
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"  # the order may have been carried out: the next look tells
+
+
+@dataclass(frozen=True, slots=True)
+class ActionResult:
+    """How one action ended. `log` holds the last lines of an instance that did not get ready."""
+
+    action: Action
+    outcome: Outcome
+    detail: str = ""
+    hint: str = ""
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostSeen:
+    host: str
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMade:
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ActionBegan:
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Uploading:
+    host: str
+    artifact: str
+    sent_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActionEnded:
+    result: ActionResult
+
+
+Event = HostSeen | PlanMade | ActionBegan | Uploading | ActionEnded
+Tell = Callable[[Event], None]

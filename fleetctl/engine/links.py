@@ -1,0 +1,116 @@
+"""The link to each host, as the engine sees it, and the living ones of one run.
+
+What a link is made of (SSH, a modelled fleet) is not known here: the engine is given a way to dial.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+from fleetctl.errors import UnansweredError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    from fleetctl.model.host import HostSpec
+    from fleetctl.model.job import Digest
+    from fleetctl.model.plan import Answer, Question
+    from fleetctl.model.replica import Generation, InstanceName
+    from fleetctl.model.snapshot import HostReport, InstanceReport, Reach
+
+T = TypeVar("T")
+
+CLOSE_LIMIT_S = 3.0  # a dead peer is not waited for
+
+
+class HostLink(Protocol):
+    """One host's agent, to ask and to order. Raises the refusals of `fleetctl.errors`; every call is bounded."""
+
+    @property
+    def address(self) -> str:
+        """Where the host's programs are reached."""
+        ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    async def observe(self) -> HostReport: ...
+
+    async def claim(self, *, generation: Generation, author: str, serial: int, fleet: str, wishes: Any) -> int: ...
+
+    async def start(
+        self, *, generation: Generation, author: str, instance: InstanceName, spec: dict[str, Any]
+    ) -> InstanceReport: ...
+
+    async def stop(
+        self, *, generation: Generation, author: str, instance: InstanceName, reason: str
+    ) -> InstanceReport: ...
+
+    async def wait(
+        self, instance: InstanceName, *, until: Literal["ready", "stopped"], for_s: float, timeout_s: float
+    ) -> InstanceReport: ...
+
+    async def upload(
+        self,
+        *,
+        generation: Generation,
+        author: str,
+        digest: Digest,
+        source: Path,
+        progress: Callable[[int, int], None],
+    ) -> None: ...
+
+    async def probe(self, questions: tuple[Question, ...]) -> tuple[Answer, ...]: ...
+
+    async def neighbours(self, peers: Mapping[str, tuple[str, int]]) -> tuple[Reach, ...]: ...
+
+    async def logs(self, instance: InstanceName, lines: int) -> tuple[str, ...]: ...
+
+    async def close(self) -> None: ...
+
+
+class Dial(Protocol):
+    """One try to open a link. Raises UnreachableError; calls `on_banner` once the host has shown an SSH banner."""
+
+    async def __call__(self, host: HostSpec, on_banner: Callable[[], None]) -> HostLink: ...
+
+
+class Links:
+    """The living links of one run, at most one a host."""
+
+    def __init__(self, dial: Dial) -> None:
+        self._dial = dial
+        self._links: dict[str, HostLink] = {}
+
+    def living(self, host: str) -> HostLink | None:
+        link = self._links.get(host)
+        return None if link is None or link.closed else link
+
+    async def open(self, host: HostSpec, on_banner: Callable[[], None] = lambda: None) -> HostLink:
+        """A fresh link, kept as the host's living one. Raises UnreachableError."""
+        link = await self._dial(host, on_banner)
+        before, self._links[host.name] = self._links.get(host.name), link
+        if before is not None:
+            await _close(before)
+        return link
+
+    async def ask(self, host: HostSpec, call: Callable[[HostLink], Awaitable[T]]) -> T:
+        """`call` on the host's link; where no answer came, once more on a fresh one: orders bear repeating."""
+        try:
+            return await call(self.living(host.name) or await self.open(host))
+        except UnansweredError:
+            return await call(await self.open(host))
+
+    async def close(self) -> None:
+        links, self._links = list(self._links.values()), {}
+        await asyncio.gather(*(_close(link) for link in links))
+
+
+async def _close(link: HostLink) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_LIMIT_S):
+            await link.close()
+    except (TimeoutError, OSError):
+        return  # the other side is gone: nothing is left to close

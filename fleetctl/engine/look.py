@@ -1,0 +1,200 @@
+"""Observe every host: three tries where it is silent, and what its peers say of it meanwhile.
+
+It decides nothing: whom to ask is `plan.questions`, what the answers mean is `plan.verdicts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fleetctl.engine.events import HostSeen
+from fleetctl.errors import FleetctlError, HostError
+from fleetctl.model.host import HostSpec
+from fleetctl.model.plan import Answer, Said
+from fleetctl.model.snapshot import Observation, Reachable, Silence, Snapshot, Unreachable
+from fleetctl.model.unreachable import UnreachableError
+from fleetctl.plan.questions import questions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fleetctl.clock import Clock
+    from fleetctl.engine.events import Tell
+    from fleetctl.engine.links import HostLink, Links
+    from fleetctl.model.desired import Desired
+    from fleetctl.model.memory import Memory
+    from fleetctl.model.plan import Question
+
+TRIES = 3
+TRY_EVERY_S = 2.0  # DESIGN section 6: three tries, started two seconds apart
+OBSERVE_LIMIT_S = 15.0  # one message there and back, on a host that swaps
+WITNESS_LIMIT_S = 5.0  # a witness's own limit is 2 s a question, all asked at once
+LOOK_LIMIT_S = 60.0  # the slowest login and observation together take half of this: longer means we were suspended
+LOOKS_MAX = 3
+
+DEAD_LAYERS = (Silence.REFUSED, Silence.HUNG, Silence.SILENT)  # the most cautious first
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    snapshot: Snapshot
+    answers: tuple[Answer, ...]
+
+
+@dataclass(slots=True)
+class _Sight:
+    """How far the look at one host has come."""
+
+    host: HostSpec
+    failures: list[UnreachableError] = field(default_factory=list)
+    banner: bool = False
+    observation: Observation | None = None
+
+    def so_far(self) -> Observation | None:
+        """What is known when the witnesses are asked; nothing of a host that is just logging us in."""
+        if self.observation is not None:
+            return self.observation
+        if self.banner:
+            return None
+        if self.failures:
+            return _unreachable(self.failures)
+        return Unreachable(Silence.SILENT, "no answer yet", tries=0)
+
+
+async def look(
+    desired: Desired,
+    memory: Memory,
+    links: Links,
+    clock: Clock,
+    tell: Tell,
+    *,
+    known: Mapping[str, Unreachable],
+    answers: tuple[Answer, ...] = (),
+) -> Seen:
+    """Every host of `desired` once; those in `known` failed three tries earlier in this run and are not tried again.
+
+    `answers` are what witnesses said of them then. A look that was suspended midway is dropped and made again.
+    """
+    for _ in range(LOOKS_MAX):
+        begun = clock.now()
+        seen = await _look_once(desired, memory, links, clock, tell, known)
+        if clock.now() - begun < LOOK_LIMIT_S:
+            return Seen(seen.snapshot, answers + seen.answers)
+    raise FleetctlError(
+        f"a look at the hosts took over {LOOK_LIMIT_S:.0f} s, {LOOKS_MAX} times in a row: nothing was decided on it",
+        hint="is this machine being suspended, or starved of CPU? Try again when it is not.",
+    )
+
+
+async def _look_once(
+    desired: Desired, memory: Memory, links: Links, clock: Clock, tell: Tell, known: Mapping[str, Unreachable]
+) -> Seen:
+    sights = [_Sight(host) for host in desired.hosts if host.name not in known]
+    left = len(sights)
+    all_seen = asyncio.Event()
+
+    async def see(sight: _Sight) -> None:
+        nonlocal left
+        sight.observation = await _observe(sight, links)
+        tell(HostSeen(sight.host.name, sight.observation))
+        left -= 1
+        if not left:
+            all_seen.set()
+
+    if not sights:
+        all_seen.set()
+    async with asyncio.TaskGroup() as group:
+        for sight in sights:
+            group.create_task(see(sight))
+        said = group.create_task(_ask_witnesses(desired, memory, links, clock, sights, all_seen))
+    hosts: dict[str, Observation] = dict(known)
+    hosts.update({sight.host.name: sight.observation for sight in sights if sight.observation is not None})
+    return Seen(Snapshot(clock.now(), hosts), said.result())
+
+
+async def _observe(sight: _Sight, links: Links) -> Observation:
+    link = links.living(sight.host.name)
+    if link is None:
+        link = await _reach(sight, links)
+    if link is None:
+        return _unreachable(sight.failures)
+    try:
+        async with asyncio.timeout(OBSERVE_LIMIT_S):
+            return Reachable(await link.observe(), link.address)
+    except HostError as error:
+        return Unreachable(Silence.AGENT, error.reason, tries=1, hint=error.hint)
+    except TimeoutError:
+        return Unreachable(Silence.AGENT, f"its agent gave no report in {OBSERVE_LIMIT_S:.0f} s", tries=1)
+
+
+async def _reach(sight: _Sight, links: Links) -> HostLink | None:
+    """A link by one of three tries, or none. A further try starts on time, though an earlier one still waits."""
+
+    def on_banner() -> None:
+        sight.banner = True
+
+    async def attempt(number: int) -> HostLink | None:
+        await asyncio.sleep(number * TRY_EVERY_S)
+        if sight.banner or _is_final(sight):
+            return None  # it is answering an earlier try, or has said no
+        try:
+            return await links.open(sight.host, on_banner)
+        except UnreachableError as failure:
+            sight.banner = False
+            sight.failures.append(failure)
+            return None
+
+    tries = [asyncio.create_task(attempt(number)) for number in range(TRIES)]
+    try:
+        for ended in asyncio.as_completed(tries):
+            link = await ended
+            if link is not None or _is_final(sight):
+                return link
+        return None
+    finally:
+        for task in tries:
+            task.cancel()
+        await asyncio.gather(*tries, return_exceptions=True)
+
+
+def _is_final(sight: _Sight) -> bool:
+    """Whether trying again can't help: the host answered, and said no."""
+    return any(failure.silence not in DEAD_LAYERS for failure in sight.failures)
+
+
+def _unreachable(failures: list[UnreachableError]) -> Unreachable:
+    """What the tries came to: where they differ, the most cautious layer speaks for all."""
+    answered = [failure for failure in failures if failure.silence not in DEAD_LAYERS]
+    worst = answered[0] if answered else min(failures, key=lambda failure: DEAD_LAYERS.index(failure.silence))
+    return Unreachable(worst.silence, worst.reason, tries=len(failures), hint=worst.hint)
+
+
+async def _ask_witnesses(
+    desired: Desired, memory: Memory, links: Links, clock: Clock, sights: list[_Sight], all_seen: asyncio.Event
+) -> tuple[Answer, ...]:
+    """Asked when the second try starts, with what is known then; not at all where every host answered before."""
+    try:
+        async with asyncio.timeout(TRY_EVERY_S):
+            await all_seen.wait()
+    except TimeoutError:
+        pass  # some host gave no answer yet
+    seen = {sight.host.name: sight.so_far() for sight in sights}
+    so_far = {name: observation for name, observation in seen.items() if observation is not None}
+    asked = questions(desired, Snapshot(clock.now(), so_far), memory)
+    by_witness = {question.witness: [q for q in asked if q.witness == question.witness] for question in asked}
+    answers = await asyncio.gather(*(_ask(name, tuple(some), links) for name, some in sorted(by_witness.items())))
+    return tuple(itertools.chain.from_iterable(answers))
+
+
+async def _ask(witness: str, asked: tuple[Question, ...], links: Links) -> tuple[Answer, ...]:
+    link = links.living(witness)
+    if link is None:
+        return tuple(Answer(question, Said.NOTHING, "its link was lost") for question in asked)
+    try:
+        async with asyncio.timeout(WITNESS_LIMIT_S):
+            return await link.probe(asked)
+    except (HostError, TimeoutError) as error:
+        return tuple(Answer(question, Said.NOTHING, str(error)) for question in asked)

@@ -1,0 +1,81 @@
+"""What is sent with an order: the start of an instance spelled out, and the wishes a host keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fleetctl.model.template import render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fleetctl.model.job import JobSpec, ReadyProbe, Release
+    from fleetctl.model.memory import Wish
+    from fleetctl.model.plan import Start
+    from fleetctl.model.replica import Generation
+
+# Not yet keys of the playbook: DESIGN section 4's defaults, 1 s doubling to 5 min, back to 1 s after 10 min.
+BACKOFF_MIN_S, BACKOFF_MAX_S, BACKOFF_RESET_S = 1.0, 300.0, 600.0
+
+
+def start_spec(action: Start, release: Release, *, fleet: str, replicas: int) -> dict[str, Any]:
+    """`release` as the agent of `action.host` runs it: the SPEC of the host program's protocol."""
+    spec, ports = release.spec, dict(action.ports)
+    index = action.instance.replica.index
+
+    def text(template: Any) -> str:
+        return render(template, address=action.address, ports=ports, index=index)
+
+    return {
+        "job": spec.name,
+        "release": release.number,
+        "fleet": fleet,
+        "host": action.host,
+        "address": action.address,
+        "wish_replicas": replicas,
+        "argv": [text(word) for word in spec.command],
+        "env": {name: text(value) for name, value in spec.env},
+        "artifact": release.artifact,
+        "ports": ports,
+        "resources": {
+            "cpu_milli": spec.resources.cpu,
+            "memory_bytes": spec.resources.memory,
+            "disk_bytes": spec.resources.disk,
+        },
+        "ready": None if spec.ready is None else _probe(spec.ready, ports[spec.ready.port]),
+        "min_healthy_s": spec.update.min_healthy_s,
+        "stop": {"signal": spec.stop.signal, "timeout_s": spec.stop.timeout_s},
+        "log": {"size_bytes": spec.log.size, "keep": spec.log.keep},
+        "restart": {"backoff_min_s": BACKOFF_MIN_S, "backoff_max_s": BACKOFF_MAX_S, "reset_s": BACKOFF_RESET_S},
+    }
+
+
+def _probe(ready: ReadyProbe, port: int) -> dict[str, Any]:
+    return {
+        "kind": ready.kind,
+        "port": port,
+        "path": ready.path,
+        "interval_s": ready.interval_s,
+        "timeout_s": ready.timeout_s,
+        "failures": ready.failures,
+        "successes": ready.successes,
+        "grace_s": ready.grace_s,
+    }
+
+
+def wishes_for_hosts(generation: Generation, wishes: Iterable[Wish], specs: Iterable[JobSpec]) -> dict[str, Any]:
+    """The fleet's newest wishes, as every host keeps them: who finds only the hosts can read what was wanted."""
+    patterns = {spec.name: spec.hosts for spec in specs}
+    return {
+        "generation": generation,
+        "jobs": [
+            {
+                "job": wish.job,
+                "release": wish.release,
+                "replicas": wish.replicas,
+                "stopped": wish.stopped,
+                "hosts": patterns.get(wish.job, ""),
+            }
+            for wish in sorted(wishes, key=lambda wish: wish.job)
+        ],
+    }

@@ -1,0 +1,97 @@
+"""Looking without touching: no lock, no claim, nothing installed, nothing written down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fleetctl.engine.look import look
+from fleetctl.engine.run import refuse
+from fleetctl.engine.wishing import Change, desired, lay_over
+from fleetctl.errors import FleetctlError
+from fleetctl.model.desired import Desired
+from fleetctl.model.memory import Memory
+from fleetctl.model.plan import Plan
+from fleetctl.model.replica import InstanceName
+from fleetctl.model.snapshot import Snapshot
+from fleetctl.model.verdict import HostVerdict
+from fleetctl.plan.reconcile import make_plan
+from fleetctl.plan.verdicts import verdicts
+
+if TYPE_CHECKING:
+    from fleetctl.engine.run import Means
+
+LOGS_LIMIT_S = 15.0
+LOGS_AT_ONCE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The fleet as one look saw it, what fleetctl believes of it, and what `change` would do."""
+
+    desired: Desired
+    memory: Memory
+    snapshot: Snapshot
+    verdicts: Mapping[str, HostVerdict]
+    plan: Plan
+
+
+async def view(means: Means, change: Change) -> View:
+    """One look. Raises UsageError where `change` is refused, as the run itself would."""
+    try:
+        memory = lay_over(means.store.memory(means.fleet), change).memory
+        wanted = desired(memory, means.inventory, means.eligible, change)
+        seen = await look(wanted, memory, means.links, means.clock, means.tell, known={})
+    finally:
+        await means.links.close()
+    now = means.clock.now()
+    judged = verdicts(wanted, seen.snapshot, seen.answers, memory, now)
+    refuse(wanted, seen.snapshot, judged, memory)
+    plan = make_plan(wanted, seen.snapshot, judged, memory, now)
+    return View(wanted, memory, seen.snapshot, judged, plan)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceLog:
+    host: str
+    instance: InstanceName
+    lines: tuple[str, ...]
+    error: str = ""  # why its host could not be asked
+
+
+async def logs(means: Means, job: str, lines: int) -> tuple[View, tuple[InstanceLog, ...]]:
+    """The last `lines` of every instance of `job`, newest epochs first within a replica; hosts that can't be asked
+    are in the view's snapshot."""
+    memory = means.store.memory(means.fleet)
+    wanted = desired(memory, means.inventory, means.eligible, Change())
+    gate = asyncio.Semaphore(LOGS_AT_ONCE)
+
+    async def fetch(host: str, instance: InstanceName) -> InstanceLog:
+        link = means.links.living(host)
+        if link is None:
+            return InstanceLog(host, instance, (), "its link was lost")
+        try:
+            async with gate, asyncio.timeout(LOGS_LIMIT_S):
+                return InstanceLog(host, instance, await link.logs(instance, lines))
+        except FleetctlError as error:
+            return InstanceLog(host, instance, (), error.message)
+        except TimeoutError:
+            return InstanceLog(host, instance, (), f"no answer in {LOGS_LIMIT_S:.0f} s")
+
+    try:
+        seen = await look(wanted, memory, means.links, means.clock, means.tell, known={})
+        found = sorted(
+            (row.name.replica, -row.name.epoch, host, row.name)
+            for host, seen_host in seen.snapshot.reachable().items()
+            for row in seen_host.report.instances
+            if row.name.job == job
+        )
+        fetched = await asyncio.gather(*(fetch(host, name) for _, _, host, name in found))
+    finally:
+        await means.links.close()
+    now = means.clock.now()
+    judged = verdicts(wanted, seen.snapshot, seen.answers, memory, now)
+    plan = make_plan(wanted, seen.snapshot, judged, memory, now)
+    return View(wanted, memory, seen.snapshot, judged, plan), tuple(fetched)

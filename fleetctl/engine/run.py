@@ -1,0 +1,314 @@
+"""One run: the lock, then sweeps of observe, plan, write down, claim, execute, record, until nothing is left to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fleetctl.clock import Clock
+from fleetctl.engine.events import ActionResult, Outcome, PlanMade, Tell
+from fleetctl.engine.execute import Orders, execute
+from fleetctl.engine.links import Links
+from fleetctl.engine.look import look
+from fleetctl.engine.orders import wishes_for_hosts
+from fleetctl.engine.record import expect, remember
+from fleetctl.engine.wishing import Change, Eligible, desired, lay_over
+from fleetctl.errors import (
+    ChangedError,
+    ExitCode,
+    FleetctlError,
+    HostError,
+    StaleOrderError,
+    UnansweredError,
+    UsageError,
+    YieldError,
+)
+from fleetctl.model.desired import Desired
+from fleetctl.model.host import Inventory
+from fleetctl.model.memory import Memory
+from fleetctl.model.plan import Answer, Plan, StepKey, step_key
+from fleetctl.model.snapshot import Snapshot, Unreachable
+from fleetctl.model.verdict import HostVerdict
+from fleetctl.plan.check import violations
+from fleetctl.plan.neighbours import neighbours
+from fleetctl.plan.outcome import exit_code, newly_good
+from fleetctl.plan.reconcile import make_plan, refusals
+from fleetctl.plan.verdicts import verdicts
+from fleetctl.state.artifacts import KeptArtifacts
+from fleetctl.state.store import Store
+
+if TYPE_CHECKING:
+    from fleetctl.engine.wishing import Wished
+    from fleetctl.model.memory import HostMemory
+    from fleetctl.model.replica import Generation
+    from fleetctl.state.store import RunLock
+
+SWEEPS_MAX = 20
+CLAIMS_MAX = 3
+CLAIM_LIMIT_S = 10.0
+RENEW_EVERY_S = 5.0  # six times within the lease of 30 s
+NEIGHBOURS_LIMIT_S = 5.0  # each tries its three at once, 2 s each
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a run works with."""
+
+    inventory: Inventory
+    eligible: Eligible
+    store: Store
+    kept: KeptArtifacts
+    links: Links
+    clock: Clock
+    tell: Tell
+
+    @property
+    def fleet(self) -> str:
+        return self.inventory.fleet
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended: its last sweep, and what was done in all of them."""
+
+    exit_code: ExitCode
+    desired: Desired
+    snapshot: Snapshot
+    verdicts: Mapping[str, HostVerdict]
+    plan: Plan  # the last: without actions, unless the run gave up
+    results: tuple[ActionResult, ...]
+    sweeps: int
+
+    @property
+    def failures(self) -> tuple[ActionResult, ...]:
+        return tuple(result for result in self.results if result.outcome is not Outcome.DONE)
+
+
+async def run(means: Means, lock: RunLock, change: Change) -> RunResult:
+    """Brings the fleet to what `change` and the store wish, or says why not. The lock is held by the caller.
+
+    Raises UsageError before anything is touched, YieldError when somebody else drives, FleetctlError when a claim
+    fails three times. What single hosts failed at is in the result.
+    """
+    renewal = asyncio.create_task(_renew(lock))
+    try:
+        return await _Run(means, lock, change).sweep_until_done()
+    finally:
+        renewal.cancel()
+        await asyncio.gather(renewal, return_exceptions=True)
+        await means.links.close()
+
+
+async def _renew(lock: RunLock) -> None:
+    """Keeps the lease alive while the run works. Where that fails, `assert_held` speaks before the next order."""
+    while True:
+        await asyncio.sleep(RENEW_EVERY_S)
+        lock.renew()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sweep:
+    """What one look came to: everything the plan was made from, and the plan."""
+
+    desired: Desired
+    memory: Memory
+    snapshot: Snapshot
+    verdicts: Mapping[str, HostVerdict]
+    plan: Plan
+
+
+class _Run:
+    """The little that is carried from sweep to sweep."""
+
+    def __init__(self, means: Means, lock: RunLock, change: Change) -> None:
+        self.means, self.lock, self.change = means, lock, change
+        self.at_start: Mapping[str, HostMemory] = means.store.memory(means.fleet).hosts
+        self.pending = True  # the change is not yet written down
+        self.lost: dict[str, Unreachable] = {}
+        self.answers: tuple[Answer, ...] = ()
+        self.failed: set[StepKey] = set()
+        self.results: list[ActionResult] = []
+
+    async def sweep_until_done(self) -> RunResult:
+        claims_left = CLAIMS_MAX
+        for number in range(1, SWEEPS_MAX + 1):
+            sweep = await self._decide()
+            if not sweep.plan.actions and not self._has_new_wish():
+                return await self._finish(sweep, number)
+            try:
+                await self._claim(sweep)
+            except (ChangedError, UnansweredError) as error:
+                claims_left -= 1
+                if not claims_left:
+                    raise self._cannot_claim(error, sweep) from error
+                continue
+            await self._execute(sweep)
+        return await self._finish(await self._decide(), SWEEPS_MAX)
+
+    async def _decide(self) -> _Sweep:
+        """Observe, judge and plan; what was learned is written down."""
+        means = self.means
+        memory = self._wished().memory
+        wanted = desired(memory, means.inventory, means.eligible, self.change)
+        seen = await look(wanted, memory, means.links, means.clock, means.tell, known=self.lost, answers=self.answers)
+        self.lost, self.answers = seen.snapshot.unreachable(), seen.answers
+        _refuse_foreign_driver(seen.snapshot, memory.generation, means.store.author)
+        now = means.clock.now()
+        judged = verdicts(wanted, seen.snapshot, seen.answers, memory, now)
+        refuse(wanted, seen.snapshot, judged, memory)
+        plan = make_plan(wanted, seen.snapshot, judged, memory, now)
+        means.tell(PlanMade(plan))
+        _distrust(plan, wanted, seen.snapshot, judged, memory)
+        hosts = remember(memory, seen.snapshot, judged, at_start=self.at_start)
+        means.store.record_observation(self.lock, means.fleet, hosts)
+        return _Sweep(wanted, replace(memory, hosts={**memory.hosts, **hosts}), seen.snapshot, judged, plan)
+
+    def _wished(self) -> Wished:
+        """The store's memory with the change laid over it. Silent runs are those before this run, whatever it wrote."""
+        memory = self.means.store.memory(self.means.fleet)
+        silence = {
+            name: replace(
+                host,
+                silent_runs=self.at_start[name].silent_runs if name in self.at_start else 0,
+                silent_since=self.at_start[name].silent_since if name in self.at_start else None,
+            )
+            for name, host in memory.hosts.items()
+        }
+        memory = replace(memory, hosts=silence, failed_steps=frozenset(self.failed))
+        return lay_over(memory, self.change)
+
+    def _has_new_wish(self) -> bool:
+        return bool(self.pending and (wished := self._wished()) and (wished.wishes or wished.releases))
+
+    async def _claim(self, sweep: _Sweep) -> None:
+        """Write the plan down, then raise the guard of every reachable host in one message each."""
+        means, plan = self.means, sweep.plan
+        wished = self._wished()
+        means.store.write_plan(
+            self.lock,
+            means.fleet,
+            plan,
+            wishes=wished.wishes,
+            releases=wished.releases,
+            inventory=means.inventory.source.absolute(),
+            hosts=expect(sweep.memory, plan, sweep.desired),
+        )
+        self.pending = False
+        blob = wishes_for_hosts(
+            plan.generation,
+            (job.wish for job in wished.memory.jobs.values()),
+            (wanted.release.spec for wanted in sweep.desired.jobs),
+        )
+        self.lock.assert_held()
+
+        async def claim(host: str, serial: int) -> None:
+            link = means.links.living(host)
+            if link is None:
+                raise UnansweredError(host, "its link was lost before the claim")
+            try:
+                async with asyncio.timeout(CLAIM_LIMIT_S):
+                    await link.claim(
+                        generation=plan.generation,
+                        author=means.store.author,
+                        serial=serial,
+                        fleet=means.fleet,
+                        wishes=blob,
+                    )
+            except TimeoutError:
+                raise UnansweredError(host, f"no answer to the claim in {CLAIM_LIMIT_S:.0f} s") from None
+
+        claims = [claim(name, seen.report.serial) for name, seen in sweep.snapshot.reachable().items()]
+        refused = [error for error in await asyncio.gather(*claims, return_exceptions=True) if error is not None]
+        for error in refused:
+            if not isinstance(error, ChangedError | UnansweredError):
+                raise error
+        if refused:
+            raise refused[0]
+
+    def _cannot_claim(self, error: HostError, sweep: _Sweep) -> FleetctlError:
+        return FleetctlError(
+            f"{error.host} could not be claimed, {CLAIMS_MAX} times in a row: {error.reason}",
+            context=f"claiming {len(sweep.snapshot.reachable())} hosts for plan {sweep.plan.generation}",
+            hint=f"something there keeps changing: see `fleetctl status` and the logs of what runs on {error.host}",
+        )
+
+    async def _execute(self, sweep: _Sweep) -> None:
+        means, generation = self.means, sweep.plan.generation
+
+        def record(index: int, result: ActionResult) -> None:
+            means.store.record_action(self.lock, generation, index, result.outcome.value, result.detail)
+
+        orders = Orders(
+            desired=sweep.desired,
+            generation=generation,
+            author=means.store.author,
+            links=means.links,
+            kept=means.kept.path,
+            assert_held=self.lock.assert_held,
+            record=record,
+            tell=means.tell,
+        )
+        results = await execute(sweep.plan, orders)
+        self.results += results
+        self.failed |= {step_key(result.action) for result in results if result.outcome is not Outcome.DONE}
+
+    async def _finish(self, sweep: _Sweep, sweeps: int) -> RunResult:
+        means = self.means
+        if self.results:
+            await _try_neighbours(means, sweep.snapshot)
+        for job, release in newly_good(sweep.desired, sweep.snapshot, sweep.memory):
+            means.store.mark_good(self.lock, means.fleet, job, release)
+        failed = any(result.outcome is not Outcome.DONE for result in self.results)
+        code = exit_code(sweep.plan, sweep.verdicts, sweep.snapshot, sweep.desired, failed=failed)
+        return RunResult(code, sweep.desired, sweep.snapshot, sweep.verdicts, sweep.plan, tuple(self.results), sweeps)
+
+
+def _refuse_foreign_driver(snapshot: Snapshot, generation: Generation, author: str) -> None:
+    """Raises StaleOrderError where a host was driven by somebody whose generation is not behind ours."""
+    for name, seen in snapshot.reachable().items():
+        guard = seen.report.guard
+        if guard.generation > generation or (guard.generation == generation and guard.author not in ("", author)):
+            raise StaleOrderError(name, guard.generation, guard.author)
+
+
+def refuse(wanted: Desired, snapshot: Snapshot, judged: Mapping[str, HostVerdict], memory: Memory) -> None:
+    """Raises UsageError where the wish can't be kept at all, before anything is touched."""
+    if reasons := refusals(wanted, snapshot, judged, memory):
+        raise UsageError("\n".join(reasons))
+
+
+def _distrust(
+    plan: Plan,
+    wanted: Desired,
+    snapshot: Snapshot,
+    judged: Mapping[str, HostVerdict],
+    memory: Memory,
+) -> None:
+    """Raises FleetctlError where the plan breaks an invariant: a defect of ours, found before it does harm."""
+    if broken := violations(plan, wanted, snapshot, judged, memory):
+        raise FleetctlError(
+            "the plan breaks its own rules, so nothing was done: "
+            + "; ".join(f"{violation.invariant}: {violation.detail}" for violation in broken),
+            hint="this is a defect of fleetctl: please report it with the output of `fleetctl plan --json`",
+        )
+
+
+async def _try_neighbours(means: Means, snapshot: Snapshot) -> None:
+    """Each agent tries its three neighbours, so that it can be their witness. What fails here harms nothing now."""
+    addresses = {name: seen.address for name, seen in snapshot.reachable().items()}
+    ports = {host.name: host.port for host in means.inventory.hosts}
+
+    async def try_one(host: str, peers: tuple[str, ...]) -> None:
+        link = means.links.living(host)
+        if link is None:
+            return
+        try:
+            async with asyncio.timeout(NEIGHBOURS_LIMIT_S):
+                await link.neighbours({peer: (addresses[peer], ports[peer]) for peer in peers if peer in addresses})
+        except (HostError, YieldError, TimeoutError):
+            return  # its old answers stand: they only ever make us more careful
+
+    ring = neighbours(means.inventory.hosts, addresses)
+    await asyncio.gather(*(try_one(host, peers) for host, peers in ring.items()))
