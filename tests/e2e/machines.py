@@ -1,0 +1,380 @@
+"""The five hosts of docker-compose.test.yml, and what can befall them: killed, paused, cut off, refusing.
+
+Knows Docker, addresses and /proc; nothing here runs fleetctl.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import random
+import socket
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import yaml
+
+from tests.e2e import image
+from tests.e2e.image import FOLDER, command, compose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+REPOSITORY = FOLDER.parents[1]
+COMPOSE_FILE = REPOSITORY / "docker-compose.test.yml"
+INVENTORY = REPOSITORY / "inventories" / "compose.yml"
+HOSTS = ("h1", "h2", "h3", "h4", "h5")
+ROOTS = {"root": "/var/lib/fleetctl", "deploy": "/home/deploy/.local/share/fleetctl"}
+LABEL = "com.docker.compose.project"
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A process under fleetctl's root on a host, as /proc shows it."""
+
+    host: str
+    pid: int
+    started: int
+    exe: str
+    argv: tuple[str, ...]
+    replica: str
+    epoch: int
+    address: str
+    port: int
+
+    @classmethod
+    def parse(cls, host: str, row: dict[str, Any]) -> Program:
+        who = row["identity"]
+        return cls(
+            host, row["pid"], row["started"], row["exe"], tuple(row["argv"]), who.get("FLEETCTL_REPLICA", "?"),
+            int(who.get("FLEETCTL_EPOCH", -1)), who.get("FLEETCTL_ADDRESS", ""), int(who.get("FLEETCTL_PORT_HTTP", 0)),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is to be seen on one host: programs, the host program's processes (argv by pid), and what orders left."""
+
+    programs: tuple[Program, ...]
+    of_fleetctl: dict[int, tuple[str, ...]]
+    orders: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the test program says over HTTP."""
+
+    replica: str
+    epoch: int
+    release: int
+
+
+def wait_until(predicate: Callable[[], Any], timeout_s: float, what: str) -> Any:
+    """The first true value of `predicate`, asked every 20 ms; after `timeout_s` the test fails saying `what`."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := predicate()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout_s:g} s: {what}")
+        time.sleep(0.02)
+    return value
+
+
+class Machines:
+    """A running compose project of its own, with a key, host keys and an inventory in `folder`."""
+
+    def __init__(self, folder: Path, project: str, net: str) -> None:
+        self.folder, self.project, self.net = folder, project, net
+        self.key = folder / "id_ed25519"
+        self.known_hosts = folder / "known_hosts"
+        self._containers: dict[str, str] = {}
+        with INVENTORY.open() as file:
+            self._inventory = yaml.safe_load(file)
+        zones = self._inventory["all"]["children"]
+        of_hosts = {name: entry for zone in zones.values() for name, entry in zone["hosts"].items()}
+        self.users = {name: entry.get("ansible_user", "root") for name, entry in of_hosts.items()}
+        numbers = {name: entry["ansible_host"].rpartition(".")[2] for name, entry in of_hosts.items()}
+        self.addresses = {name: f"{net}.{number}" for name, number in numbers.items()}
+        self.gateway = f"{net}.1"
+
+    # bringing up and taking down
+
+    @classmethod
+    def up(cls, folder: Path) -> Self:
+        """Five hosts whose sshd answers, at addresses that no other project has."""
+        image.ensure()
+        remove_left_behind()
+        folder.mkdir(parents=True, exist_ok=True)
+        chosen = os.environ.get("FLEETCTL_TEST_NET")
+        for net in [chosen] if chosen else free_nets():
+            machines = cls(folder, project_name(), net)
+            try:
+                machines._up()
+            except RuntimeError as error:
+                machines.down()
+                if chosen or "overlaps" not in str(error):
+                    raise
+            except BaseException:
+                machines.down()
+                raise
+            else:
+                return machines
+        raise RuntimeError("no free network: every one of 10.213.0.0/16 overlaps another; set FLEETCTL_TEST_NET")
+
+    def _up(self) -> None:
+        self.key.unlink(missing_ok=True)
+        command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.project, "-f", str(self.key))
+        self._compose("up", "-d", "--no-build")
+        self._containers = self._find_containers()
+        self._everywhere(self.await_ssh, HOSTS)
+        self.known_hosts.write_text("".join(self._everywhere(self._host_keys, HOSTS)))
+
+    def down(self) -> None:
+        """Nothing of the project is left: no container, volume or network."""
+        self._compose("down", "-v", "-t", "0", "--remove-orphans")
+
+    def _compose(self, *argv: str) -> None:
+        key = self.key.with_suffix(".pub")
+        env = {
+            **os.environ,
+            "FLEETCTL_TEST_KEY": key.read_text().strip() if key.exists() else "",
+            "FLEETCTL_TEST_NET": self.net,
+        }
+        command(*compose(), "-p", self.project, "-f", str(COMPOSE_FILE), *argv, timeout_s=120, env=env)
+
+    def _find_containers(self) -> dict[str, str]:
+        rows = command("docker", "ps", "-a", "--filter", f"label={LABEL}={self.project}",
+                       "--format", '{{.Label "com.docker.compose.service"}} {{.ID}}')  # fmt: skip
+        return dict(row.split() for row in rows.splitlines())
+
+    def _host_keys(self, host: str) -> str:
+        """Read inside the host, so that the network is not trusted."""
+        keys = self.exec(host, "sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub")
+        return "".join(f"{self.addresses[host]} {key}\n" for key in keys.splitlines())
+
+    def inventory(self, path: Path, hosts: tuple[str, ...] = HOSTS) -> Path:
+        """inventories/compose.yml with this project's addresses, key and host keys, cut down to `hosts`."""
+        with INVENTORY.open() as file:
+            document = yaml.safe_load(file)
+        document["all"]["vars"] |= {
+            "ansible_ssh_private_key_file": os.path.relpath(self.key, path.parent),
+            "fleet_known_hosts": os.path.relpath(self.known_hosts, path.parent),
+        }
+        for zone in document["all"]["children"].values():
+            zone["hosts"] = {
+                name: {**entry, "ansible_host": self.addresses[name]}
+                for name, entry in zone["hosts"].items()
+                if name in hosts
+            }
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+        return path
+
+    def busybox(self) -> Path:
+        """Debian's static busybox: a real program that needs nothing from the host."""
+        path = self.folder / "busybox"
+        if not path.exists():
+            command("docker", "cp", f"{self._containers['h1']}:/bin/busybox", str(path))
+        return path
+
+    # what can befall a host
+
+    def kill(self, host: str) -> None:
+        """The power is gone: silence, and no process survives."""
+        command("docker", "kill", self._containers[host])
+
+    def start_again(self, host: str) -> None:
+        """The power is back: a new boot, sshd answers."""
+        command("docker", "start", self._containers[host])
+        self.await_ssh(host)
+
+    def pause(self, host: str) -> None:
+        """Hung: the kernel still accepts connections, nothing answers them."""
+        command("docker", "pause", self._containers[host])
+
+    def unpause(self, host: str) -> None:
+        command("docker", "unpause", self._containers[host])
+        self.await_ssh(host)
+
+    def cut_off(self, host: str) -> None:
+        """Not a packet in or out, loopback aside; its programs live on."""
+        self.exec(host, "sh", "-c", "iptables -I INPUT ! -i lo -j DROP && iptables -I OUTPUT ! -o lo -j DROP")
+
+    def cut_from_controller(self, host: str) -> None:
+        """Only we can't reach it: its peers can."""
+        us = self.gateway
+        self.exec(host, "sh", "-c", f"iptables -I INPUT -s {us} -j DROP && iptables -I OUTPUT -d {us} -j DROP")
+
+    def come_back(self, host: str) -> None:
+        """Ends cut_off and cut_from_controller."""
+        self.exec(host, "iptables", "-F")
+        self.await_ssh(host)
+
+    def stop_sshd(self, host: str) -> None:
+        """Port 22 refuses; the machine and its programs live on."""
+        self.exec(
+            host, "sh", "-c", 'pid=$(cat /run/sshd.pid) && kill "$pid" && while [ -e /proc/$pid ]; do sleep .01; done'
+        )
+        wait_until(lambda: self.first_words(host) == "refused", 5, f"{host} refuses port 22")
+
+    def start_sshd(self, host: str) -> None:
+        self.exec(host, "/usr/sbin/sshd")
+        self.await_ssh(host)
+
+    def kill_pid(self, host: str, pid: int) -> None:
+        """kill -9 of one process."""
+        self.exec(host, "kill", "-9", str(pid))
+
+    def reset(self) -> None:
+        """All five run, reachable and empty, whatever the last test did to them."""
+        rows = command("docker", "inspect", "-f", "{{.Id}} {{.State.Status}}", *self._containers.values()).splitlines()
+        states = {name: status for id_, status in (row.split() for row in rows)
+                  for name, container in self._containers.items() if id_.startswith(container)}  # fmt: skip
+
+        def as_new(host: str) -> None:
+            if states[host] == "paused":
+                command("docker", "unpause", self._containers[host])
+            elif states[host] != "running":
+                command("docker", "start", self._containers[host])
+            self.script(host, "wipe", *ROOTS.values(), user="root")
+            self.await_ssh(host)
+
+        self._everywhere(as_new, HOSTS)
+
+    # looking at a host
+
+    def exec(self, host: str, *argv: str, user: str = "root", stdin: str | None = None) -> str:
+        """What a command inside the host printed; it goes through the engine, not over the network."""
+        asks = ("-i",) if stdin is not None else ()
+        return command("docker", "exec", *asks, "-u", user, self._containers[host], *argv, stdin=stdin)
+
+    def script(self, host: str, name: str, *argv: str, user: str) -> str:
+        return self.exec(host, "python3", "-", *argv, user=user, stdin=(FOLDER / "host" / f"{name}.py").read_text())
+
+    def look(self, host: str) -> Look:
+        user = self.users[host]
+        seen = json.loads(self.script(host, "look", ROOTS[user], user=user))
+        return Look(
+            tuple(Program.parse(host, row) for row in seen["programs"]),
+            {row["pid"]: tuple(row["argv"]) for row in seen["of_fleetctl"]},
+            seen["orders"],
+        )
+
+    def looks(self, hosts: tuple[str, ...] = HOSTS) -> dict[str, Look]:
+        return dict(zip(hosts, self._everywhere(self.look, hosts), strict=True))
+
+    def programs(self, hosts: tuple[str, ...] = HOSTS) -> tuple[Program, ...]:
+        """Every program of fleetctl's on these hosts, sorted by replica and epoch."""
+        found = [program for look in self.looks(hosts).values() for program in look.programs]
+        return tuple(sorted(found, key=lambda program: (program.replica, program.epoch, program.host, program.pid)))
+
+    def interface_bytes(self, host: str) -> int:
+        """Bytes in and out of its network interface since boot."""
+        counters = self.exec(host, "sh", "-c", "cat /sys/class/net/eth0/statistics/?x_bytes")
+        return sum(int(number) for number in counters.split())
+
+    def connections_counted(self, host: str) -> int:
+        """How often port 22 was knocked at since the first call of this."""
+        rule = ("INPUT", "-p", "tcp", "--dport", "22", "--syn")
+        if "dpt:22" not in (table := self.exec(host, "iptables", "-vnxL", "INPUT")):
+            self.exec(host, "iptables", "-A", *rule)
+            return 0
+        return sum(int(line.split()[0]) for line in table.splitlines() if "dpt:22" in line)
+
+    @contextmanager
+    def watched(self, host: str) -> Iterator[list[list[tuple[str, int]]]]:
+        """Which (replica, epoch) answered HTTP on this host, look by look; complete once the block has ended."""
+        looks: list[list[tuple[str, int]]] = []
+        user = self.users[host]
+        with subprocess.Popen(
+            ["docker", "exec", "-i", "-u", user, self._containers[host], "python3", "-c",
+             (FOLDER / "host" / "watch.py").read_text()],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as watch:  # fmt: skip
+            try:
+                yield looks
+            finally:
+                lines, _ = watch.communicate(input="", timeout=20)
+                looks += [[(replica, epoch) for replica, epoch in json.loads(line)] for line in lines.splitlines()]
+
+    # reaching a host over the network, as anybody would
+
+    def first_words(self, host: str, port: int = 22, timeout_s: float = 1.0) -> str:
+        """What a TCP connection meets: "refused", "silent" (nobody accepts), "hung" (no word), else its first words."""
+        try:
+            with socket.create_connection((self.addresses[host], port), timeout_s) as connection:
+                connection.settimeout(timeout_s)
+                try:
+                    return connection.recv(64).decode(errors="replace").strip() or "closed"
+                except TimeoutError:
+                    return "hung"
+        except ConnectionRefusedError:
+            return "refused"
+        except OSError:  # timed out, or the engine's bridge says EHOSTUNREACH after 3 s
+            return "silent"
+
+    def await_ssh(self, host: str) -> None:
+        wait_until(lambda: self.first_words(host).startswith("SSH-2.0"), 15, f"sshd of {host} answers")
+
+    def answers(self, address: str, port: int, timeout_s: float = 1.0) -> Answer | None:
+        """Who answers HTTP there; None where nobody does."""
+        connection = http.client.HTTPConnection(address, port, timeout=timeout_s)
+        try:
+            connection.request("GET", "/")
+            response = connection.getresponse()
+            words = response.read().decode().split()
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+        return Answer(words[0], int(words[1]), int(words[2])) if response.status == 200 and len(words) == 3 else None
+
+    @staticmethod
+    def _everywhere(do: Callable[[str], Found], hosts: tuple[str, ...]) -> list[Found]:
+        with ThreadPoolExecutor(len(HOSTS)) as pool:
+            return list(pool.map(do, hosts))
+
+
+def _life() -> str:
+    """This boot and PID namespace: only its own projects can be told to be left behind."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    return hashlib.sha256(f"{boot}{Path('/proc/self/ns/pid').readlink()}".encode()).hexdigest()[:8]
+
+
+def _started(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return "gone"
+
+
+def project_name() -> str:
+    """Unique to this run: it says which process made it, so that a later run knows what was left behind."""
+    return f"fleetctl-e2e-{_life()}-{os.getpid()}-{_started(os.getpid())}-{random.randrange(10**4)}"
+
+
+def remove_left_behind() -> None:
+    """Ends the projects of test runs of this machine that were killed before they could clean up."""
+    for kind, remove in (("container", ("rm", "-f", "-v")), ("network", ("rm",))):
+        listing = ("ls", "-a") if kind == "container" else ("ls",)
+        rows = command("docker", kind, *listing, "--filter", f"label={LABEL}", "--format",
+                       f'{{{{.ID}}}} {{{{.Label "{LABEL}"}}}}').splitlines()  # fmt: skip
+        for id_, project in (row.split(maxsplit=1) for row in rows):
+            parts = project.split("-")
+            if project.startswith(f"fleetctl-e2e-{_life()}-") and _started(int(parts[3])) != parts[4]:
+                command("docker", kind, *remove, id_)
+
+
+def free_nets() -> list[str]:
+    """Networks to try, in an order of this run's own; those the engine already has are left out."""
+    networks = command("docker", "network", "ls", "-q").split()
+    taken = command("docker", "network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}} {{end}}", *networks)
+    nets = [f"10.213.{number}" for number in range(256)]
+    random.shuffle(nets)
+    return [net for net in nets if f"{net}." not in taken]

@@ -1,0 +1,73 @@
+"""The hosts the other tests stand on are what they are taken for: each fault looks as its name says."""
+
+import pytest
+
+from tests.e2e.image import command
+from tests.e2e.machines import HOSTS
+
+
+def ssh(machines, host, *argv):
+    return command(
+        "ssh", "-F", "none", "-i", str(machines.key), "-o", f"UserKnownHostsFile={machines.known_hosts}",
+        "-o", "BatchMode=yes", f"{machines.users[host]}@{machines.addresses[host]}", *argv,
+    )  # fmt: skip
+
+
+def test_every_host_is_reached_by_the_plain_client_as_its_inventory_says(machines):
+    said = {host: ssh(machines, host, "hostname; id -un").split("\n") for host in HOSTS}
+    for host in HOSTS:
+        assert said[host][-3:] == [host, machines.users[host], ""]
+    assert {host for host in HOSTS if machines.users[host] != "root"} == {"h5"}
+    assert {host for host in HOSTS if len(said[host]) > 3} == {"h3"}, "h3 alone has a noisy login shell"
+
+
+def test_every_host_tells_of_python3_and_of_an_init_that_is_not_sshd(machines):
+    for host in HOSTS:
+        assert ssh(machines, host, "python3 --version").splitlines()[-1].startswith("Python 3.")
+        assert "init" in machines.exec(host, "cat", "/proc/1/cmdline")
+
+
+@pytest.mark.parametrize(
+    ("fault", "meets"),
+    [("kill", "silent"), ("pause", "hung"), ("cut_off", "silent"), ("stop_sshd", "refused")],
+)
+def test_each_fault_meets_a_caller_as_its_name_says(machines, fault, meets):
+    getattr(machines, fault)("h2")
+    assert machines.first_words("h2") == meets
+    assert all(machines.first_words(host).startswith("SSH-2.0") for host in HOSTS if host != "h2")
+
+
+def test_a_killed_host_boots_without_its_processes(machines):
+    machines.exec("h2", "sh", "-c", "sleep 4242 >/dev/null 2>&1 &")
+    machines.kill("h2")
+    machines.start_again("h2")
+    assert "4242" not in machines.exec("h2", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").replace("cat", "")
+
+
+@pytest.mark.parametrize(
+    ("fault", "mend"), [("pause", "unpause"), ("cut_off", "come_back"), ("stop_sshd", "start_sshd")]
+)
+def test_what_is_not_killed_lives_on(machines, fault, mend):
+    machines.exec("h2", "sh", "-c", "sleep 4242 >/dev/null 2>&1 & echo $! > /tmp/pid")
+    getattr(machines, fault)("h2")
+    getattr(machines, mend)("h2")
+    assert machines.exec("h2", "sh", "-c", "tr '\\0' ' ' < /proc/$(cat /tmp/pid)/cmdline").split() == ["sleep", "4242"]
+
+
+def test_a_host_cut_from_the_controller_is_reached_by_its_peers(machines):
+    machines.cut_from_controller("h2")
+    assert machines.first_words("h2") == "silent"
+    knock = f"exec 3<>/dev/tcp/{machines.addresses['h2']}/22; read -r words <&3; echo $words"
+    assert machines.exec("h4", "bash", "-c", knock).startswith("SSH-2.0")
+
+
+def test_reset_leaves_a_host_as_it_was_first_booted(machines):
+    machines.exec("h1", "sh", "-c", "mkdir -p /var/lib/fleetctl/instances /tmp/x; (sleep 4242 >/dev/null 2>&1 &)")
+    machines.cut_off("h1")
+    machines.stop_sshd("h3")
+    machines.reset()
+    assert machines.first_words("h1").startswith("SSH-2.0")
+    assert machines.first_words("h3").startswith("SSH-2.0")
+    left = machines.exec("h1", "sh", "-c", "ls /var/lib/fleetctl /tmp 2>/dev/null; cat /proc/[0-9]*/comm; true").split()
+    assert set(left) <= {"/tmp:", "docker-init", "sleep", "sshd", "sh", "cat"}
+    assert left.count("sleep") == 1
