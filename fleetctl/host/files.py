@@ -1,0 +1,43 @@
+"""Files that stay whole: replaced at once or not at all, and on the disk when that was asked for."""
+
+import json
+import os
+
+
+def sync_folder(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: str, content: bytes, durable: bool) -> None:
+    """Put the content in place of what was there. `durable`: not before it is on the disk."""
+    temporary = path + ".new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(temporary, path)
+    if durable:
+        sync_folder(os.path.dirname(path) or ".")
+
+
+def replace_json(path: str, value, durable: bool) -> None:
+    replace(path, json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii"), durable)
+
+
+def read_json(path: str, otherwise):
+    """What was written there, or `otherwise` where nothing was, or not by us, or not whole."""
+    try:
+        with open(path, "rb") as file:
+            value = json.loads(file.read().decode("utf-8"))
+    except (OSError, ValueError):
+        return otherwise
+    return value if isinstance(value, type(otherwise)) else otherwise

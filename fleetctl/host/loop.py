@@ -1,0 +1,125 @@
+"""The one loop of the agent: descriptors, timers and ends of processes become calls. It knows nothing about instances."""
+
+import heapq
+import os
+import selectors
+import sys
+import time
+
+from . import linux, proc
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+GLANCE_S = 1.0  # how often a process is looked for where the kernel has no pidfd
+
+
+def boottime() -> float:
+    """Seconds since the boot, those asleep included: never jumps, and means the same to every process of this boot."""
+    return time.clock_gettime(linux.CLOCK_BOOTTIME)
+
+
+class Timer:
+    def __init__(self, call) -> None:
+        self.call = call
+
+    def cancel(self) -> None:
+        self.call = None
+
+
+class Loop:
+    def __init__(self) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.timers = []  # type: list
+        self.count = 0
+        self.ended = False
+
+    def watch(self, descriptor: int, call, events: int = READ) -> None:
+        """Call `call(events)` whenever the descriptor is ready for one of the events; again: other events, other call."""
+        try:
+            self.selector.modify(descriptor, events, call)
+        except KeyError:
+            self.selector.register(descriptor, events, call)
+
+    def unwatch(self, descriptor: int) -> None:
+        try:
+            self.selector.unregister(descriptor)
+        except (KeyError, ValueError):
+            pass
+
+    def after(self, seconds: float, call) -> Timer:
+        timer = Timer(call)
+        self.count += 1
+        heapq.heappush(self.timers, (time.monotonic() + max(0.0, seconds), self.count, timer))
+        return timer
+
+    def watch_process(self, pid: int, start: int, call) -> "Watch":
+        return Watch(self, pid, start, call)
+
+    def run(self) -> None:
+        while not self.ended:
+            self.turn()
+
+    def turn(self) -> None:
+        for key, events in self.selector.select(self.pause()):
+            if self.selector.get_map().get(key.fd) is key:  # an earlier call of this turn may have let go of it
+                self.guarded(key.data, events)
+        now = time.monotonic()
+        while self.timers and self.timers[0][0] <= now:
+            timer = heapq.heappop(self.timers)[2]
+            if timer.call is not None:
+                self.guarded(timer.call)
+
+    def pause(self):
+        while self.timers and self.timers[0][2].call is None:
+            heapq.heappop(self.timers)
+        if not self.timers:
+            return None
+        return max(0.0, self.timers[0][0] - time.monotonic())
+
+    def guarded(self, call, *arguments) -> None:
+        """A call that fails is told and does not end the loop."""
+        try:
+            call(*arguments)
+        except Exception:
+            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+
+
+class Watch:
+    """Calls once when that very process has ended: by pidfd, else by looking for it every second."""
+
+    def __init__(self, loop: Loop, pid: int, start: int, call) -> None:
+        self.loop, self.pid, self.start, self.call = loop, pid, start, call
+        self.timer = None
+        self.descriptor = -1
+        try:
+            self.descriptor = linux.pidfd_open(pid)
+        except OSError:
+            self.timer = loop.after(0, self.glance)
+            return
+        if proc.start_of(pid) != start:
+            self.drop_descriptor()
+            self.timer = loop.after(0, self.finish)
+        elif self.descriptor >= 0:
+            loop.watch(self.descriptor, self.finish)
+        else:
+            self.timer = loop.after(GLANCE_S, self.glance)
+
+    def glance(self) -> None:
+        if proc.lives(self.pid, self.start):
+            self.timer = self.loop.after(GLANCE_S, self.glance)
+        else:
+            self.finish()
+
+    def finish(self, _events: int = 0) -> None:
+        self.cancel()
+        self.call()
+
+    def cancel(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.drop_descriptor()
+
+    def drop_descriptor(self) -> None:
+        if self.descriptor >= 0:
+            self.loop.unwatch(self.descriptor)
+            os.close(self.descriptor)
+            self.descriptor = -1

@@ -1,0 +1,142 @@
+"""Who a process is, and who is below it, as /proc tells. Used by the lean processes: os alone.
+
+A process is a boot, a pid and a start time: a pid alone is never believed. It changes nothing but sends signals.
+"""
+
+import os
+import signal
+
+from . import linux
+
+GONE = ("", 0, -1)
+
+
+def stat_of(pid: int):
+    """(state, parent's pid, start time in ticks since boot); GONE where there is no such process."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return fields[0].decode(), int(fields[1]), int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return GONE
+
+
+def start_of(pid: int) -> int:
+    return stat_of(pid)[2]
+
+
+def lives(pid: int, start: int) -> bool:
+    """That very process runs: not a later one of its number, not a zombie."""
+    state, _, began = stat_of(pid)
+    return began == start and state not in ("Z", "X", "x", "")
+
+
+def boot() -> str:
+    """This boot: the kernel's boot id, the start of PID 1 and the PID namespace.
+
+    Containers share the boot id with their host and keep it when they are started again; their PID 1 is another.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            kernel = file.read().strip()
+    except OSError:
+        kernel = "-"
+    try:
+        space = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        space = 0
+    return "%s.%d.%d" % (kernel, start_of(1), space)
+
+
+def every():
+    """The pids there are now."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def children_of(pid: int):
+    """The direct children of a process. A child that appears meanwhile may be missed: look again until none is left."""
+    found = []
+    try:
+        for task in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/children" % (pid, task)) as file:
+                found += [int(word) for word in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        if os.path.exists("/proc/self/task/%d/children" % os.getpid()):
+            return found
+        found = [other for other in every() if stat_of(other)[1] == pid]  # a kernel without CONFIG_PROC_CHILDREN
+    except OSError:
+        pass
+    return found
+
+
+def descendants(pid: int):
+    """[(pid, start)] of all that is below a process, parents first."""
+    found, ahead = [], [pid]
+    seen = {pid}
+    while ahead:
+        for child in children_of(ahead.pop()):
+            if child not in seen:
+                seen.add(child)
+                ahead.append(child)
+                found.append((child, start_of(child)))
+    return [(child, start) for child, start in found if start >= 0]
+
+
+def send(pid: int, start: int, number: int) -> bool:
+    """Signal that very process. True if it was sent.
+
+    With a pidfd nobody else can get it. On kernels before 5.3 a window remains between the look and the signal, in
+    which the process would have to end, be reaped and its number given out again.
+    """
+    if pid <= 1:
+        return False
+    try:
+        descriptor = linux.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if start_of(pid) != start:
+            return False
+        if descriptor < 0:
+            os.kill(pid, number)
+        else:
+            linux.pidfd_send_signal(descriptor, number)
+    except OSError:
+        return False
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+    return True
+
+
+def send_all(processes, number: int) -> None:
+    """The signal, and SIGCONT so that what is stopped hears it."""
+    for pid, start in processes:
+        if send(pid, start, number) and number not in (signal.SIGKILL, signal.SIGSTOP):
+            send(pid, start, signal.SIGCONT)
+
+
+def with_environment(entry: bytes):
+    """[(pid, start)] of living processes that were started with this `NAME=value` in their environment."""
+    found = []
+    for pid in every():
+        try:
+            with open("/proc/%d/environ" % pid, "rb") as file:
+                content = file.read()
+        except OSError:
+            continue
+        if entry in content and entry in content.split(b"\0"):
+            state, _, start = stat_of(pid)
+            if state not in ("Z", "X", "x", ""):
+                found.append((pid, start))
+    return found
+
+
+def close_descriptors(keep) -> None:
+    """Close whatever this process has open, but for those."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in keep:
+            try:
+                os.close(int(name))
+            except OSError:
+                pass

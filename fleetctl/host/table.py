@@ -1,0 +1,166 @@
+"""The life of an instance as one table: events in, actions out. Synchronous, no clock, no descriptor, no process.
+
+Read it top to bottom and you know what happens. `instance.py` carries the actions out under the same names.
+"""
+
+from .protocol import FAILED, READY, STARTING, STOPPED, STOPPING, STUCK, UNREADY, WAITING
+
+# What an instance is in. The phases of protocol.py, and finer ones that only its host tells apart.
+LAUNCHING = "launching"  # a shim was asked for, and the program was not seen yet
+CLEARING = "clearing"  # the program ended by itself; what it left behind was asked to end
+SWEEPING = "sweeping"  # ... and is killed
+KILLING = "killing"  # stopping on order, the grace is over
+JAMMED = "jammed"  # what it left behind can't be killed, so it is not started again
+
+STATES = (
+    LAUNCHING,
+    STARTING,
+    READY,
+    UNREADY,
+    CLEARING,
+    SWEEPING,
+    JAMMED,
+    WAITING,
+    STOPPING,
+    KILLING,
+    STUCK,
+    STOPPED,
+    FAILED,
+)
+EVENTS = {
+    "stop": "someone ordered it",
+    "launched": "the program runs: its record says so",
+    "lost": "its shim came to nothing: there is no program",
+    "left": "the program ended and left others of its tree behind",
+    "exited": "the program ended, and its tree is empty",
+    "unfit": "so did it, and starting it again is pointless",
+    "ready": "the probes say so, or it ran for min_healthy",
+    "unready": "the probes say so",
+    "grace": "the time to end by itself is over",
+    "patience": "so is the time to die",
+    "due": "the backoff is over",
+}
+SAME = ""
+
+LIVE = (STARTING, READY, UNREADY)
+
+ROWS = (
+    # in                     event       next       do
+    ((LAUNCHING,), "launched", STARTING, ("await_ready",)),
+    ((LAUNCHING,), "lost", WAITING, ("count_exit", "back_off")),
+    ((STARTING, UNREADY), "ready", READY, ("note_ready",)),
+    ((READY,), "unready", UNREADY, ("note_unready",)),
+    # It ended by itself: first its tree, then again.
+    ((LAUNCHING, *LIVE), "left", CLEARING, ("forget_ready", "ask_tree", "arm_grace")),
+    ((CLEARING,), "grace", SWEEPING, ("kill_tree", "arm_patience")),
+    ((SWEEPING,), "patience", JAMMED, ("note_stuck",)),
+    (
+        (LAUNCHING, *LIVE, CLEARING, SWEEPING, JAMMED),
+        "exited",
+        WAITING,
+        ("forget_ready", "disarm", "count_exit", "dismiss", "back_off"),
+    ),
+    (
+        (LAUNCHING, *LIVE, CLEARING, SWEEPING, JAMMED),
+        "unfit",
+        FAILED,
+        ("forget_ready", "disarm", "dismiss"),
+    ),
+    ((WAITING,), "due", LAUNCHING, ("launch",)),
+    # It is to end.
+    ((LAUNCHING,), "stop", STOPPING, ("give_notice", "note_stopping", "arm_grace")),  # asked as soon as it is seen
+    (LIVE, "stop", STOPPING, ("forget_ready", "give_notice", "note_stopping", "ask_tree", "arm_grace")),
+    ((CLEARING,), "stop", STOPPING, ("give_notice", "note_stopping", "arm_grace")),
+    ((SWEEPING,), "stop", KILLING, ()),
+    ((JAMMED,), "stop", STUCK, ()),
+    ((WAITING, FAILED), "stop", STOPPED, ("disarm", "note_stopped")),
+    ((STOPPING,), "launched", SAME, ("ask_tree",)),
+    ((STOPPING,), "grace", KILLING, ("note_killing", "kill_tree", "arm_patience")),
+    ((KILLING,), "launched", SAME, ("kill_tree",)),
+    ((KILLING,), "patience", STUCK, ("note_stuck",)),
+    ((STOPPING, KILLING), "lost", STOPPED, ("disarm", "note_stopped")),
+    ((STOPPING, KILLING, STUCK), "exited", STOPPED, ("disarm", "dismiss", "note_stopped")),
+    ((STOPPING, KILLING, STUCK), "unfit", STOPPED, ("disarm", "dismiss", "note_stopped")),
+)
+
+# What changes nothing, said on purpose: a pair that stands neither here nor above is a hole, and a test looks for those.
+IGNORED = (
+    ((*LIVE, CLEARING, SWEEPING, JAMMED, STUCK), "launched", "it is known to run, or to have ended"),
+    ((*LIVE, CLEARING, SWEEPING, JAMMED, STUCK), "lost", "the program outlives its shim"),
+    ((CLEARING, SWEEPING, JAMMED, STOPPING, KILLING, STUCK), "left", "that is being seen to"),
+    ((WAITING, STOPPED, FAILED), "launched", "an old record, read again"),
+    ((WAITING, STOPPED, FAILED), "lost", "an old shim has left"),
+    ((WAITING, STOPPED, FAILED), "left", "an old record, read again"),
+    ((WAITING, STOPPED, FAILED), "exited", "an old record, read again"),
+    ((WAITING, STOPPED, FAILED), "unfit", "an old record, read again"),
+    ((STOPPING, KILLING, STUCK, STOPPED), "stop", "that is being done"),
+    ((LAUNCHING, READY, CLEARING, SWEEPING, JAMMED), "ready", "nobody asked"),
+    ((WAITING, STOPPING, KILLING, STUCK, STOPPED, FAILED), "ready", "nobody asked"),
+    ((LAUNCHING, STARTING, UNREADY, CLEARING, SWEEPING, JAMMED), "unready", "it was not ready"),
+    ((WAITING, STOPPING, KILLING, STUCK, STOPPED, FAILED), "unready", "it was not ready"),
+    ((LAUNCHING, *LIVE, SWEEPING, JAMMED, WAITING, KILLING, STUCK, STOPPED, FAILED), "grace", "a late timer"),
+    ((LAUNCHING, *LIVE, CLEARING, JAMMED, WAITING, STOPPING, STUCK, STOPPED, FAILED), "patience", "a late timer"),
+    ((LAUNCHING, *LIVE, CLEARING, SWEEPING, JAMMED, STOPPING, KILLING, STUCK, STOPPED, FAILED), "due", "a late timer"),
+)
+
+TABLE = {(state, event): (following or state, actions) for states, event, following, actions in ROWS for state in states}
+QUIET = {(state, event): why for states, event, why in IGNORED for state in states}
+
+PHASE = {
+    LAUNCHING: STARTING,
+    CLEARING: WAITING,
+    SWEEPING: WAITING,
+    JAMMED: STUCK,
+    KILLING: STOPPING,
+}
+OVER = (STOPPED, FAILED)  # nothing of it runs, and nothing will without a new order
+ALIVE = (LAUNCHING, *LIVE, CLEARING, SWEEPING, JAMMED, STOPPING, KILLING, STUCK)  # something of it runs, or may
+
+
+def step(state: str, event: str):
+    """(the state after it, the actions to do) for an event in a state. An event that changes nothing gives no actions."""
+    if (state, event) in TABLE:
+        return TABLE[state, event]
+    if (state, event) in QUIET:
+        return state, ()
+    raise KeyError("nothing says what %r means in %r" % (event, state))
+
+
+def phase(state: str) -> str:
+    """What the world is told."""
+    return PHASE.get(state, state)
+
+
+# Restarts
+
+CRASHES, CRASH_WINDOW_S = 5, 600.0  # the alarm: 5 in 10m
+JITTER = 0.25
+
+
+def backoff_s(failures: int, chance: float, shortest_s: float, longest_s: float) -> float:
+    """How long to wait before the start after so many failures in a row (0: the first), `chance` being from 0 to 1."""
+    plain = min(longest_s, shortest_s * 2.0 ** min(failures, 64))
+    return plain * (1 - JITTER + 2 * JITTER * chance)
+
+
+def crash_looping(exits, now: float) -> bool:
+    return len([at for at in exits if at > now - CRASH_WINDOW_S]) >= CRASHES
+
+
+class Readiness:
+    """Counts a probe's answers and says `ready` or `unready` when they make up its mind, else nothing."""
+
+    def __init__(self, successes: int, failures: int, grace_s: float, ready: bool) -> None:
+        self.successes, self.failures, self.grace_s = successes, failures, grace_s
+        self.ready = ready
+        self.row = 0  # answers in a row that speak against what we think
+
+    def hear(self, good: bool, age_s: float) -> str:
+        if good == self.ready or (not good and age_s < self.grace_s):
+            self.row = 0
+            return ""
+        self.row += 1
+        if self.row < (self.successes if good else self.failures):
+            return ""
+        self.ready, self.row = good, 0
+        return "ready" if good else "unready"
