@@ -65,8 +65,9 @@ class Result:
 
     def ends(self, *exits: int) -> Result:
         """Fails the test with all the command said, unless it ended with one of `exits`."""
+        __tracebackhide__ = True
         if self.exit not in exits:
-            pytest.fail(f"{self!r}\nexpected exit {' or '.join(map(str, exits))}", pytrace=False)
+            pytest.fail(f"{self!r}\nexpected exit {' or '.join(map(str, exits))}")
         return self
 
     def __repr__(self) -> str:

@@ -26,13 +26,12 @@ class Unavailable(Exception):  # noqa: N818 - a reason to skip, not a fault
     """This machine can't run the test hosts, and why."""
 
 
-def command(*argv: str, timeout_s: float = 60, stdin: str | None = None, env: dict[str, str] | None = None) -> str:
-    """What `argv` printed; a failure tells all it said."""
-    done = subprocess.run(
-        argv, input=stdin if stdin is not None else "", capture_output=True, text=True, timeout=timeout_s, env=env,
-        check=False,
-    )  # fmt: skip
-    if done.returncode:
+def command(
+    *argv: str, timeout_s: float = 60, stdin: str = "", env: dict[str, str] | None = None, exit_code: int = 0
+) -> str:
+    """What `argv` printed; another exit than `exit_code` raises, and tells all it said."""
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout_s, env=env, check=False)
+    if done.returncode != exit_code:
         raise RuntimeError(f"{' '.join(argv[:8])}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
 

@@ -252,7 +252,7 @@ class Machines:
     def exec(self, host: str, *argv: str, user: str = "root", stdin: str | None = None) -> str:
         """What a command inside the host printed; it goes through the engine, not over the network."""
         asks = ("-i",) if stdin is not None else ()
-        return command("docker", "exec", *asks, "-u", user, self._containers[host], *argv, stdin=stdin)
+        return command("docker", "exec", *asks, "-u", user, self._containers[host], *argv, stdin=stdin or "")
 
     def script(self, host: str, name: str, *argv: str, user: str) -> str:
         return self.exec(host, "python3", "-", *argv, user=user, stdin=(FOLDER / "host" / f"{name}.py").read_text())
@@ -291,17 +291,24 @@ class Machines:
     def watched(self, host: str) -> Iterator[list[list[tuple[str, int]]]]:
         """Which (replica, epoch) answered HTTP on this host, look by look; complete once the block has ended."""
         looks: list[list[tuple[str, int]]] = []
-        user = self.users[host]
-        with subprocess.Popen(
-            ["docker", "exec", "-i", "-u", user, self._containers[host], "python3", "-c",
-             (FOLDER / "host" / "watch.py").read_text()],
+        script = (FOLDER / "host" / "watch.py").read_text()
+        watch = subprocess.Popen(
+            ["docker", "exec", "-i", "-u", self.users[host], self._containers[host], "python3", "-c", script],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        ) as watch:  # fmt: skip
+        )  # fmt: skip
+
+        def read_on() -> None:
+            looks.extend([(replica, epoch) for replica, epoch in json.loads(line)] for line in watch.stdout or ())
+
+        with watch, ThreadPoolExecutor(1) as reader:
+            reading = reader.submit(read_on)
             try:
+                wait_until(lambda: looks, 10, f"the first look at {host}")
                 yield looks
             finally:
-                lines, _ = watch.communicate(input="", timeout=20)
-                looks += [[(replica, epoch) for replica, epoch in json.loads(line)] for line in lines.splitlines()]
+                assert watch.stdin
+                watch.stdin.close()
+                reading.result(20)
 
     # reaching a host over the network, as anybody would
 

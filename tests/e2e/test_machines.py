@@ -3,7 +3,7 @@
 import pytest
 
 from tests.e2e.image import command
-from tests.e2e.machines import HOSTS
+from tests.e2e.machines import HOSTS, ROOTS, Answer, wait_until
 
 
 def ssh(machines, host, *argv):
@@ -71,3 +71,33 @@ def test_reset_leaves_a_host_as_it_was_first_booted(machines):
     left = machines.exec("h1", "sh", "-c", "ls /var/lib/fleetctl /tmp 2>/dev/null; cat /proc/[0-9]*/comm; true").split()
     assert set(left) <= {"/tmp:", "docker-init", "sleep", "sshd", "sh", "cat"}
     assert left.count("sleep") == 1
+
+
+@pytest.mark.parametrize("host", ["h1", "h5"])
+def test_a_program_under_fleetctls_root_is_seen_with_who_it_is(machines, host):
+    root, user = ROOTS[machines.users[host]], machines.users[host]
+    start = f"""
+        mkdir -p {root}/artifacts/0 {root}/instances/web.1@7/run && cd {root}/instances/web.1@7/run
+        cp /bin/busybox {root}/artifacts/0/ && echo web.1 7 2 > index.html
+        export FLEETCTL_REPLICA=web.1 FLEETCTL_EPOCH=7 FLEETCTL_ADDRESS=0.0.0.0 FLEETCTL_PORT_HTTP=20000
+        {root}/artifacts/0/busybox httpd -f -p 20000 > /dev/null 2>&1 &
+        cd / && sleep 4242 > /dev/null 2>&1 &
+    """
+    machines.exec(host, "sh", "-c", start, user=user)
+    address = machines.addresses[host]
+    wait_until(lambda: machines.answers(address, 20000) == Answer("web.1", 7, 2), 5, "it answers")
+    (program,) = machines.programs()
+    assert (program.host, program.replica, program.epoch, program.port) == (host, "web.1", 7, 20000)
+    with machines.watched(host) as looks:
+        wait_until(lambda: machines.look(host).programs == (program,), 1, "the same program is seen again")
+    assert looks[-1] == [("web.1", 7)]
+
+    machines.kill_pid(host, program.pid)
+    assert machines.programs() == ()
+    assert machines.answers(address, 20000) is None
+
+
+def test_knocks_at_port_22_are_counted(machines):
+    assert machines.connections_counted("h1") == 0
+    machines.first_words("h1")
+    assert machines.connections_counted("h1") == 1
