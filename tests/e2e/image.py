@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 BASE = "debian:bookworm-slim"
 HOST = "fleetctl-test-host"
+UNAVAILABLE = 3  # exit status where hosts can't be had at all, in contrast to a build that failed
 
 
 class Unavailable(Exception):  # noqa: N818 - a reason to skip, not a fault
@@ -86,4 +88,8 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    ensure()
+    try:
+        ensure()
+    except Unavailable as reason:
+        print(reason)
+        sys.exit(UNAVAILABLE)

@@ -94,7 +94,7 @@ class Machines:
         self.folder, self.project, self.net = folder, project, net
         self.key = folder / "id_ed25519"
         self.known_hosts = folder / "known_hosts"
-        self._containers: dict[str, str] = {}
+        self.containers: dict[str, str] = {}
         with INVENTORY.open() as file:
             self._inventory = yaml.safe_load(file)
         zones = self._inventory["all"]["children"]
@@ -107,14 +107,14 @@ class Machines:
     # bringing up and taking down
 
     @classmethod
-    def up(cls, folder: Path) -> Self:
-        """Five hosts whose sshd answers, at addresses that no other project has."""
+    def up(cls, folder: Path, net: str | None = None) -> Self:
+        """Five hosts whose sshd answers, at addresses that no other project has unless `net` names them."""
         image.ensure()
         remove_left_behind()
         folder.mkdir(parents=True, exist_ok=True)
-        chosen = os.environ.get("FLEETCTL_TEST_NET")
-        for net in [chosen] if chosen else free_nets():
-            machines = cls(folder, project_name(), net)
+        chosen = net or os.environ.get("FLEETCTL_TEST_NET")
+        for candidate in [chosen] if chosen else free_nets():
+            machines = cls(folder, project_name(), candidate)
             try:
                 machines._up()
             except RuntimeError as error:
@@ -132,7 +132,7 @@ class Machines:
         self.key.unlink(missing_ok=True)
         command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.project, "-f", str(self.key))
         self._compose("up", "-d", "--no-build")
-        self._containers = self._find_containers()
+        self.containers = self._find_containers()
         self._everywhere(self.await_ssh, HOSTS)
         self.known_hosts.write_text("".join(self._everywhere(self._host_keys, HOSTS)))
 
@@ -180,26 +180,26 @@ class Machines:
         """Debian's static busybox: a real program that needs nothing from the host."""
         path = self.folder / "busybox"
         if not path.exists():
-            command("docker", "cp", f"{self._containers['h1']}:/bin/busybox", str(path))
+            command("docker", "cp", f"{self.containers['h1']}:/bin/busybox", str(path))
         return path
 
     # what can befall a host
 
     def kill(self, host: str) -> None:
         """The power is gone: silence, and no process survives."""
-        command("docker", "kill", self._containers[host])
+        command("docker", "kill", self.containers[host])
 
     def start_again(self, host: str) -> None:
         """The power is back: a new boot, sshd answers."""
-        command("docker", "start", self._containers[host])
+        command("docker", "start", self.containers[host])
         self.await_ssh(host)
 
     def pause(self, host: str) -> None:
         """Hung: the kernel still accepts connections, nothing answers them."""
-        command("docker", "pause", self._containers[host])
+        command("docker", "pause", self.containers[host])
 
     def unpause(self, host: str) -> None:
-        command("docker", "unpause", self._containers[host])
+        command("docker", "unpause", self.containers[host])
         self.await_ssh(host)
 
     def cut_off(self, host: str) -> None:
@@ -233,15 +233,15 @@ class Machines:
 
     def reset(self) -> None:
         """All five run, reachable and empty, whatever the last test did to them."""
-        rows = command("docker", "inspect", "-f", "{{.Id}} {{.State.Status}}", *self._containers.values()).splitlines()
+        rows = command("docker", "inspect", "-f", "{{.Id}} {{.State.Status}}", *self.containers.values()).splitlines()
         states = {name: status for id_, status in (row.split() for row in rows)
-                  for name, container in self._containers.items() if id_.startswith(container)}  # fmt: skip
+                  for name, container in self.containers.items() if id_.startswith(container)}  # fmt: skip
 
         def as_new(host: str) -> None:
             if states[host] == "paused":
-                command("docker", "unpause", self._containers[host])
+                command("docker", "unpause", self.containers[host])
             elif states[host] != "running":
-                command("docker", "start", self._containers[host])
+                command("docker", "start", self.containers[host])
             self.script(host, "wipe", *ROOTS.values(), user="root")
             self.await_ssh(host)
 
@@ -252,7 +252,7 @@ class Machines:
     def exec(self, host: str, *argv: str, user: str = "root", stdin: str | None = None) -> str:
         """What a command inside the host printed; it goes through the engine, not over the network."""
         asks = ("-i",) if stdin is not None else ()
-        return command("docker", "exec", *asks, "-u", user, self._containers[host], *argv, stdin=stdin or "")
+        return command("docker", "exec", *asks, "-u", user, self.containers[host], *argv, stdin=stdin or "")
 
     def script(self, host: str, name: str, *argv: str, user: str) -> str:
         return self.exec(host, "python3", "-", *argv, user=user, stdin=(FOLDER / "host" / f"{name}.py").read_text())
@@ -293,7 +293,7 @@ class Machines:
         looks: list[list[tuple[str, int]]] = []
         script = (FOLDER / "host" / "watch.py").read_text()
         watch = subprocess.Popen(
-            ["docker", "exec", "-i", "-u", self.users[host], self._containers[host], "python3", "-c", script],
+            ["docker", "exec", "-i", "-u", self.users[host], self.containers[host], "python3", "-c", script],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

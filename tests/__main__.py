@@ -1,0 +1,118 @@
+"""`python -m tests [LAYER…]`: runs the layers one after another and says how each ended and how long it took.
+
+Every layer is a process of its own. `--soak` adds the larger numbers. `python -m tests fleet` keeps the compose fleet
+up for a person until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+LAYERS = ("unit", "property", "sim", "cli", "host", "ssh", "e2e")  # from arguments to real time, as they build up
+LINT = (
+    ("ruff", "check"),
+    ("ruff", "format", "--check"),
+    ("mypy",),
+    ("lint-imports",),
+    ("vermin", "-t=3.6-", "--violations", "--no-tips", "fleetctl/host"),
+)
+LONGEST_S = 25 * 60  # a layer that hangs is ended, so that a run says which one it was
+SKIPPED = 3  # how tests.e2e.image ends where hosts can't be had
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    layer: str
+    word: str
+    seconds: float
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.layer:10}{self.word:9}{self.seconds:7.1f} s  {self.reason}".rstrip()
+
+
+class Image:
+    """The test hosts' image, made beside the layers that need no hosts."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.e2e.image"],
+            cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    @cache  # noqa: B019 - one image a run
+    def missing(self) -> tuple[str, str] | None:
+        """Waits until it is made; ("skipped" or "FAILED", why) where it can't be."""
+        said = self._process.communicate(timeout=LONGEST_S)[0].strip()
+        if self._process.returncode == 0:
+            return None
+        may_skip = self._process.returncode == SKIPPED and os.environ.get("CI") != "true"
+        return ("skipped" if may_skip else "FAILED", said)
+
+
+def run(*argv: str) -> bool:
+    """Whether the command succeeded within the time a layer has."""
+    with subprocess.Popen(argv, cwd=REPOSITORY, stdin=subprocess.DEVNULL) as process:
+        try:
+            return process.wait(LONGEST_S) == 0
+        except subprocess.TimeoutExpired:
+            print(f"{' '.join(argv)}: not done after {LONGEST_S / 60:.0f} minutes: ended", flush=True)
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            return False
+
+
+def lint() -> bool:
+    results = []
+    for name, *arguments in LINT:
+        print(f"$ {name} {' '.join(arguments)}", flush=True)
+        results.append(run(str(Path(sys.executable).with_name(name)), *arguments))
+    return all(results)
+
+
+def layer(name: str, image: Image | None, *, soak: bool) -> Outcome:
+    begun = time.monotonic()
+    print(f"\n=== {name}", flush=True)
+    if name == "e2e" and image and (missing := image.missing()):
+        return Outcome(name, missing[0], time.monotonic() - begun, missing[1])
+    if name == "lint":
+        passed = lint()
+    else:
+        choice = () if soak else ("-m", "not soak")
+        passed = run(sys.executable, "-m", "pytest", f"tests/{name}", "-q", *choice)
+    return Outcome(name, "passed" if passed else "FAILED", time.monotonic() - begun)
+
+
+def main(arguments: list[str]) -> int:
+    soak = "--soak" in arguments
+    asked = [argument for argument in arguments if argument != "--soak"]
+    there = ["lint", *(name for name in LAYERS if (REPOSITORY / "tests" / name).is_dir())]
+    if asked == ["fleet"]:
+        return subprocess.run([sys.executable, "-m", "tests.e2e.by_hand"], cwd=REPOSITORY, check=False).returncode
+    if unknown := [name for name in asked if name not in there]:
+        print(f"no such layer: {', '.join(unknown)}; there are: {', '.join(there)}", file=sys.stderr)
+        return 2
+    chosen = [name for name in there if name in asked or not asked]
+    image = Image() if "e2e" in chosen else None
+    outcomes = []
+    for name in chosen:
+        if name in ("host", "ssh") and image:
+            image.missing()  # what measures real time does not share the cores with it
+        outcomes.append(layer(name, image, soak=soak))
+    print("\n=== summary", *outcomes, sep="\n", flush=True)
+    return int(any(outcome.word == "FAILED" for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
