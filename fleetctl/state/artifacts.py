@@ -1,0 +1,281 @@
+"""What jobs run, named by its content, and the copies kept of it: heal needs no build folder.
+
+Blocks while it reads and writes: call it from a thread. Sends nothing anywhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import stat
+import weakref
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fleetctl.errors import StateError, UsageError
+from fleetctl.model.job import Digest
+from fleetctl.state.folder import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from io import BufferedReader
+    from pathlib import Path
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_BLOCK_BYTES = 1024 * 1024
+_UNFINISHED = "unfinished-"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One file or symlink of an artifact. Bytes, because names on disk are."""
+
+    name: bytes  # relative to the artifact, with `/`
+    place: bytes
+    executable: bool = False
+    target: bytes | None = None  # of a symlink
+
+
+def digest_of(path: Path) -> Digest:
+    """The name of the artifact at `path`: the SHA-256 of its listing, a line an entry, sorted by the bytes of its name.
+
+    `644 SHA256 NAME` or, where its owner may execute it, `755 SHA256 NAME` for a file, `link TARGET NAME` for a
+    symlink. A file is a folder with one entry, its base name; empty folders, owners, times and other mode bits do not
+    count. Raises UsageError where there is nothing, something unreadable, or something that is neither file, folder
+    nor symlink.
+    """
+    listing = hashlib.sha256()
+    for entry in _entries(path):
+        listing.update(_line(entry))
+    return Digest(listing.hexdigest())
+
+
+class KeptArtifacts:
+    """Copies of artifacts beside the store, each whole or absent, each under its digest."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is the state folder."""
+        self._folder = folder / "artifacts"
+        self._in_use = _Use(self._folder)
+
+    def keep(self, path: Path) -> Digest:
+        """Keeps a copy of the artifact at `path`; a sound one that is there is left alone.
+
+        Raises UsageError where it can't be read or changes meanwhile, StateError where the copy can't be written.
+        """
+        digest = digest_of(path)
+        with _explained(self._folder, f"keeping a copy of {path}"):
+            prepare(self._folder)
+            self._in_use.begin()
+            kept = self._folder / digest
+            if kept.is_dir():
+                if self._is_sound(digest):
+                    return digest
+                kept.rename(self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}")
+            building = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+            try:
+                _copy(path, building)
+                if digest_of(building) != digest:
+                    raise UsageError(
+                        f"{path} changed while it was copied", hint="deploy again once whatever builds it is done"
+                    )
+                _finish(building)
+                _rename(building, kept)
+                _sync(os.fsencode(self._folder))
+            finally:
+                _remove(building)
+        return digest
+
+    def path(self, digest: Digest) -> Path:
+        """The folder of the kept copy. Raises StateError, with what to do, where there is none."""
+        kept = self._folder / digest
+        if self._folder.is_dir():
+            self._in_use.begin()
+        if not _DIGEST.fullmatch(digest) or not kept.is_dir():
+            raise StateError(
+                f"no copy of artifact {digest[:12]} is kept in {self._folder}",
+                hint="restore that folder from a backup, or deploy the job again from its build",
+            )
+        return kept
+
+    def forget_unused(self, needed: Collection[Digest]) -> tuple[Digest, ...]:
+        """Removes the copies that are not `needed`, and what a killed run left half done; says which copies.
+
+        Does nothing while another process works with kept copies: it may have kept what no release names yet.
+        """
+        if not self._folder.is_dir():
+            return ()
+        forgotten = []
+        with _explained(self._folder, "removing artifacts that are not needed"), self._in_use.alone() as alone:
+            for kept in sorted(self._folder.iterdir()) if alone else ():
+                if kept.name.startswith(_UNFINISHED):
+                    _remove(kept)
+                elif _DIGEST.fullmatch(kept.name) and kept.name not in needed:
+                    aside = self._folder / f"{_UNFINISHED}{kept.name}"
+                    kept.rename(aside)  # so that no half a copy ever has a digest's name
+                    _remove(aside)
+                    forgotten.append(Digest(kept.name))
+        return tuple(forgotten)
+
+    def _is_sound(self, digest: Digest) -> bool:
+        try:
+            return digest_of(self._folder / digest) == digest
+        except UsageError:
+            return False
+
+
+class _Use:
+    """Says to other processes that this one works with the kept copies, for as long as it lives."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / ".in-use"
+        self._descriptor: int | None = None
+
+    def begin(self) -> None:
+        if self._descriptor is None:
+            self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            weakref.finalize(self, os.close, self._descriptor)
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether nobody else works with them; while that is so, nobody begins."""
+        self.begin()
+        assert self._descriptor is not None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = True
+        except BlockingIOError:
+            alone = False
+        try:
+            yield alone
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+
+def _entries(path: Path) -> list[_Entry]:
+    """Everything in the artifact that counts, sorted."""
+    place = os.fsencode(path)
+    try:
+        found = list(_walk(place)) if path.is_dir() else [_entry(place, os.path.basename(place))]  # noqa: PTH119
+    except OSError as error:
+        raise _unreadable(os.fsdecode(error.filename or place), error) from None
+    if not found:
+        raise UsageError(f"{path} is an empty folder: there is nothing to run in it")
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _walk(root: bytes) -> Iterator[_Entry]:
+    folders = [b""]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(os.path.join(root, folder)) as found:  # noqa: PTH118 (bytes)
+            for item in found:
+                name = os.path.join(folder, item.name)  # noqa: PTH118
+                if item.is_dir(follow_symlinks=False):
+                    folders.append(name)
+                else:
+                    yield _entry(item.path, name, follow=False)
+
+
+def _entry(place: bytes, name: bytes, *, follow: bool = True) -> _Entry:
+    """`follow`: what the user names may be a symlink to the build; what lies in a folder stays what it is."""
+    mode = os.stat(place, follow_symlinks=follow).st_mode  # noqa: PTH116
+    if b"\n" in name:
+        raise UsageError(f"{os.fsdecode(place)!r}: the name of a file in an artifact can't contain a line break")
+    if stat.S_ISREG(mode):
+        return _Entry(name, place, executable=bool(mode & stat.S_IXUSR))
+    if stat.S_ISLNK(mode):
+        target = os.readlink(place)  # noqa: PTH115
+        if b" " in target or b"\n" in target:  # two different listings could read the same
+            raise UsageError(f"{os.fsdecode(place)!r}: the target of a symlink in an artifact can't contain spaces")
+        return _Entry(name, place, target=target)
+    raise UsageError(f"{os.fsdecode(place)} is neither a file, a folder nor a symlink: it can't be part of an artifact")
+
+
+def _line(entry: _Entry) -> bytes:
+    if entry.target is not None:
+        return b"link %s %s\n" % (entry.target, entry.name)
+    try:
+        with _opened(entry) as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(os.fsdecode(entry.place), error) from None
+    return b"%d %s %s\n" % (755 if entry.executable else 644, content.encode(), entry.name)
+
+
+def _opened(entry: _Entry) -> BufferedReader:
+    try:
+        return open(entry.place, "rb")  # noqa: PTH123 (bytes; closed by the caller)
+    except OSError as error:
+        raise _unreadable(os.fsdecode(entry.place), error) from None
+
+
+def _copy(source: Path, into: Path) -> None:
+    """The files and symlinks of `source`, synced, with everyone's write bits off."""
+    into.mkdir(mode=0o700)
+    root = os.fsencode(into)
+    for entry in _entries(source):
+        place = os.path.join(root, entry.name)  # noqa: PTH118
+        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
+        if entry.target is not None:
+            os.symlink(entry.target, place)  # noqa: PTH211
+            continue
+        with _opened(entry) as old, open(place, "xb") as new:  # noqa: PTH123
+            shutil.copyfileobj(old, new, _BLOCK_BYTES)
+            new.flush()
+            os.fchmod(new.fileno(), 0o555 if entry.executable else 0o444)
+            os.fsync(new.fileno())
+
+
+def _rename(building: Path, kept: Path) -> None:
+    """Another run may have kept the same meanwhile: then its copy stays."""
+    try:
+        building.rename(kept)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def _finish(building: Path) -> None:
+    """Makes the folders durable and takes their write bits."""
+    for folder, _, _ in os.walk(os.fsencode(building), topdown=False):
+        _sync(folder)
+        os.chmod(folder, 0o555)  # noqa: PTH101, S103
+
+
+def _sync(folder: bytes) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(copy: Path) -> None:
+    """A copy that may be absent, half done, or without write bits."""
+    if not copy.is_dir():
+        return
+    for folder, _, _ in os.walk(os.fsencode(copy)):
+        os.chmod(folder, 0o700)  # noqa: PTH101
+    shutil.rmtree(copy)
+
+
+@contextmanager
+def _explained(folder: Path, doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StateError(
+            f"{folder}: {error.strerror or error}", context=doing, hint="make room or give yourself access there"
+        ) from None
+
+
+def _unreadable(place: str, error: OSError) -> UsageError:
+    return UsageError(f"{place} can't be read: {error.strerror or error}", hint="build it, or mend `artifact:`")

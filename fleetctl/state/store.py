@@ -1,0 +1,234 @@
+"""What fleetctl remembers: releases, wishes, plans, hosts, runs. Each method is one transaction of a few milliseconds.
+
+It writes down and reads back; it decides nothing about the fleet, and speaks to no host.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from sqlalchemy import insert, inspect, select, update
+
+from fleetctl.errors import StateError
+from fleetctl.model.memory import HostMemory, Memory, Wish
+from fleetctl.state import rows
+from fleetctl.state.database import Database
+from fleetctl.state.identity import this_process
+from fleetctl.state.lock import RunLock
+from fleetctl.state.records import cut, load_tuple
+from fleetctl.state.tables import METADATA, SCHEMA, actions, fleets, meta, releases, runs
+from fleetctl.state.timebase import Timebase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection
+
+    from fleetctl.clock import Clock
+    from fleetctl.model.job import Digest, Release
+    from fleetctl.model.plan import Plan
+    from fleetctl.model.replica import Generation
+    from fleetctl.state.database import Watcher
+    from fleetctl.state.identity import Process
+    from fleetctl.state.rows import OutcomeText
+
+__all__ = ["RunLock", "RunRecord", "Store"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One command that held the run lock. `ended_wall` is absent while it runs, and for ever if it was killed."""
+
+    run: int
+    fleet: str
+    command: str
+    driver: str
+    started_wall: float
+    ended_wall: float | None
+    exit_code: int | None
+    lines: tuple[str, ...]
+
+
+class Store:
+    """The memory of one controller, on disk. What a method has written is there after kill -9 and a power cut."""
+
+    def __init__(self, database: Database, clock: Clock, process: Process, store_id: str) -> None:
+        self._database = database
+        self._clock = clock
+        self._process = process
+        self._store_id = store_id
+
+    @classmethod
+    def open(
+        cls, folder: Path, *, clock: Clock, on_commit: Watcher | None = None, process: Process | None = None
+    ) -> Self:
+        """Makes the store where there is none. Raises StateError where it can't be used or is of a newer fleetctl.
+
+        `on_commit` is told the name of each writing transaction, right before it commits and right after.
+        """
+        database = Database.in_folder(folder, on_commit)
+        try:
+            return cls(database, clock, process or this_process(), _store_id(database))
+        except BaseException:
+            database.close()
+            raise
+
+    def close(self) -> None:
+        self._database.close()
+
+    @property
+    def author(self) -> str:
+        """Names this controller, in the guards of hosts: `ann@desk:3f2a…`."""
+        return f"{self._process.user}@{self._process.host}:{self._store_id}"
+
+    # Which fleets, and what is known of them
+
+    def fleets(self) -> tuple[str, ...]:
+        """The fleets that were ever given a plan, sorted."""
+        with self._database.reading() as connection:
+            return tuple(connection.scalars(select(fleets.c.fleet).order_by(fleets.c.fleet)))
+
+    def inventory_path(self, fleet: str) -> Path | None:
+        """The absolute path that came with the last plan that had one."""
+        with self._database.reading() as connection:
+            path = connection.scalar(select(fleets.c.inventory).where(fleets.c.fleet == fleet))
+        return None if path is None else Path(path)
+
+    def memory(self, fleet: str) -> Memory:
+        """All that deciding needs of earlier runs, with instants in this boot's time. Empty for an unknown fleet."""
+        here, now = self._timebase(), self._clock.now()
+        with self._database.reading() as connection:
+            return Memory(
+                rows.generation_of(connection, fleet),
+                rows.hosts_of(connection, fleet, here, now),
+                rows.jobs_of(connection, fleet),
+            )
+
+    def needed_artifacts(self) -> frozenset[Digest]:
+        """Of all fleets: the artifacts of each job's wished release, its newest good one, and the good one before."""
+        with self._database.reading() as connection:
+            known = connection.scalars(select(fleets.c.fleet)).all()
+            jobs = [job for fleet in known for job in rows.jobs_of(connection, fleet).values()]
+        needed = (
+            job.releases[number].artifact for job in jobs for number in (job.wish.release, *sorted(job.good)[-2:])
+        )
+        return frozenset(digest for digest in needed if digest is not None)
+
+    # Changing it, as the holder of the run lock
+
+    def lock(self, fleet: str, command: str) -> RunLock:
+        """Begins a run. Raises YieldError, naming who, while another run holds the lock of this fleet."""
+        return RunLock.take(self._database, self._clock, self._process, fleet, command)
+
+    def write_plan(
+        self,
+        lock: RunLock,
+        fleet: str,
+        plan: Plan,
+        *,
+        wishes: tuple[Wish, ...] = (),
+        releases: tuple[Release, ...] = (),
+        inventory: Path | None = None,
+        hosts: Mapping[str, HostMemory] | None = None,
+    ) -> None:
+        """Takes the plan's generation and writes down the plan with all that changes by it, or nothing of it.
+
+        `hosts` is what is to be expected there from now on. An `inventory` is kept as the fleet's; without one the
+        kept one stays. A changed wish alone comes with a plan without actions. Raises YieldError where the lock is
+        lost, StateError where the plan is not the next generation's, UsageError where a release can't be kept exactly.
+        """
+        here, wall = self._timebase(), self._clock.wall()
+        with self._database.writing("write_plan") as connection:
+            lock.check(connection, fleet)
+            rows.raise_generation(connection, fleet, plan.generation, inventory)
+            for release in releases:
+                rows.add_release(connection, fleet, release, wall)
+            for wish in wishes:
+                rows.put_wish(connection, fleet, wish)
+            rows.add_plan(connection, fleet, plan, run=lock.run, wall=wall, here=here)
+            for name, host in (hosts or {}).items():
+                rows.put_host(connection, fleet, name, host, here)
+
+    def record_action(
+        self, lock: RunLock, generation: Generation, index: int, outcome: OutcomeText, detail: str
+    ) -> None:
+        """What became of the action at `index` of the plan's actions. Told even where the lock is lost by now."""
+        step = (actions.c.fleet == lock.fleet, actions.c.generation == generation, actions.c.position == index)
+        ended = {"outcome": outcome, "detail": cut(detail), "ended_wall": self._clock.wall()}
+        with self._database.writing("record_action") as connection:
+            if not connection.execute(update(actions).where(*step).values(**ended)).rowcount:
+                raise StateError(f"plan {generation} of {lock.fleet} has no action {index} that could be {outcome}")
+
+    def record_observation(self, lock: RunLock, fleet: str, hosts: Mapping[str, HostMemory]) -> None:
+        """What is now known of these hosts; others stay as they were. Raises YieldError where the lock is lost."""
+        here = self._timebase()
+        with self._database.writing("record_observation") as connection:
+            lock.check(connection, fleet)
+            for name, host in hosts.items():
+                rows.put_host(connection, fleet, name, host, here)
+
+    def mark_good(self, lock: RunLock, fleet: str, job: str, release: int) -> None:
+        """All replicas of this release were ready for min_healthy together: heal may start it from now on."""
+        row = (releases.c.fleet == fleet, releases.c.job == job, releases.c.number == release)
+        with self._database.writing("mark_good") as connection:
+            lock.check(connection, fleet)
+            if not connection.execute(update(releases).where(*row).values(good=True)).rowcount:
+                raise StateError(f"release {release} of {job} is not in the store: it can't be good")
+
+    # History
+
+    def plan_of(self, fleet: str, generation: Generation) -> tuple[Plan, tuple[OutcomeText | None, ...]] | None:
+        """A plan as it was written down, and the outcome of each of its actions so far; absent if there is none."""
+        here, now = self._timebase(), self._clock.now()
+        with self._database.reading() as connection:
+            return rows.plan_of(connection, fleet, generation, here, now)
+
+    def runs(self, fleet: str, newest: int) -> tuple[RunRecord, ...]:
+        """The newest runs of a fleet, newest first."""
+        wanted = select(runs).where(runs.c.fleet == fleet).order_by(runs.c.run.desc()).limit(newest)
+        with self._database.reading() as connection:
+            found = connection.execute(wanted).all()
+        return tuple(
+            RunRecord(
+                run=row.run,
+                fleet=row.fleet,
+                command=row.command,
+                driver=row.driver,
+                started_wall=row.started_wall,
+                ended_wall=row.ended_wall,
+                exit_code=row.exit_code,
+                lines=load_tuple(str, row.lines, what=f"run {row.run}"),
+            )
+            for row in found
+        )
+
+    def _timebase(self) -> Timebase:
+        return Timebase.now(self._clock, self._process.boot)
+
+
+def _store_id(database: Database) -> str:
+    """The id of the store, made with its tables where there are none. Raises StateError for a newer schema."""
+    with database.reading() as connection:
+        known = _meta(connection) if inspect(connection).has_table(meta.name) else {}
+    if not known:
+        with database.writing("create") as connection:
+            METADATA.create_all(connection)
+            known = _meta(connection)  # another process may have been faster
+            if not known:
+                known = {"schema": str(SCHEMA), "id": secrets.token_hex(8)}
+                connection.execute(insert(meta), [{"name": name, "value": value} for name, value in known.items()])
+    if not known.get("schema", "").isdecimal() or "id" not in known:
+        raise StateError(f"{database.path} is not a store of fleetctl", hint="restore the state folder from a backup")
+    if int(known["schema"]) != SCHEMA:
+        raise StateError(
+            f"the store {database.path} was written by a newer fleetctl (schema {known['schema']}; this one: {SCHEMA})",
+            hint="update fleetctl here",
+        )
+    return known["id"]
+
+
+def _meta(connection: Connection) -> dict[str, str]:
+    return {row.name: row.value for row in connection.execute(select(meta))}
