@@ -99,7 +99,8 @@ def main(arguments: list[str]) -> int:
     asked = [argument for argument in arguments if argument != "--soak"]
     there = ["lint", *(name for name in LAYERS if (REPOSITORY / "tests" / name).is_dir())]
     if asked == ["fleet"]:
-        return subprocess.run([sys.executable, "-m", "tests.e2e.by_hand"], cwd=REPOSITORY, check=False).returncode
+        os.chdir(REPOSITORY)
+        os.execv(sys.executable, [sys.executable, "-m", "tests.e2e.by_hand"])  # Ctrl-C and kill are its own
     if unknown := [name for name in asked if name not in there]:
         print(f"no such layer: {', '.join(unknown)}; there are: {', '.join(there)}", file=sys.stderr)
         return 2

@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import time
@@ -137,8 +138,13 @@ class Machines:
         self.known_hosts.write_text("".join(self._everywhere(self._host_keys, HOSTS)))
 
     def down(self) -> None:
-        """Nothing of the project is left: no container, volume or network."""
-        self._compose("down", "-v", "-t", "0", "--remove-orphans")
+        """Nothing of the project is left: no container, volume or network; a second Ctrl-C does not stop that."""
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self._compose("down", "-v", "-t", "0", "--remove-orphans")
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _compose(self, *argv: str) -> None:
         key = self.key.with_suffix(".pub")
