@@ -79,7 +79,7 @@ class KnownHosts:
 
     def keys_of(self, host: HostSpec, peer: str) -> tuple[asyncssh.SSHKey, ...]:
         """The keys under which we know `host`, by the name we call it or the address `peer` that it has."""
-        return tuple(self._match(host, peer)[0])
+        return tuple(dict.fromkeys(self._match(host, peer)[0]))
 
     def key_types(self, host: HostSpec, peer: str) -> list[str]:
         """Host key algorithms to ask for: those we know first, so that a host with several shows one we can check."""
