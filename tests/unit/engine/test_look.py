@@ -1,0 +1,143 @@
+"""Three tries, two seconds apart, and what the peers say meanwhile: on modelled links in virtual time."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from fleetctl.engine.links import Links
+from fleetctl.engine.look import look
+from fleetctl.model.desired import Desired
+from fleetctl.model.host import HostSpec
+from fleetctl.model.memory import HostMemory, Memory
+from fleetctl.model.plan import Answer, Said
+from fleetctl.model.replica import Generation
+from fleetctl.model.resources import Bytes, MilliCpu
+from fleetctl.model.snapshot import Facts, Guard, HostReport, Reach, Reachable, Silence, Unreachable
+from fleetctl.model.unreachable import UnreachableError
+from tests.unit.engine.virtual import LoopClock, run_virtually
+
+FACTS = Facts(MilliCpu(4000), Bytes(1 << 30), Bytes(1 << 30), Bytes(1 << 30))
+
+
+@dataclass
+class ModelLink:
+    name: str
+    said: Said = Said.NO
+    asked: list = field(default_factory=list)
+    closed: bool = False
+    address: str = "10.0.0.1"
+
+    async def observe(self):
+        reach = tuple(Reach(f"h{n}", f"10.0.0.{n}", 22, ok=True) for n in range(1, 6))
+        return HostReport(1, "boot", Guard(Generation(0), ""), FACTS, reach=reach)
+
+    async def probe(self, questions):
+        self.asked += questions
+        return tuple(Answer(question, self.said) for question in questions)
+
+    async def close(self):
+        self.closed = True
+
+
+class ModelFleet:
+    """Dials by script: per host what each try meets and how long that takes; hosts without one answer at once."""
+
+    def __init__(self, **scripts):
+        self.scripts = {name: list(script) for name, script in scripts.items()}
+        self.dialled: dict[str, list[float]] = {}
+        self.links: dict[str, ModelLink] = {}
+
+    async def dial(self, host, on_banner):
+        loop = asyncio.get_running_loop()
+        self.dialled.setdefault(host.name, []).append(loop.time())
+        script = self.scripts.get(host.name, [])
+        takes_s, meets = script.pop(0) if script else (0.01, "answers")
+        if meets == "banner, then answers":
+            on_banner()
+        await asyncio.sleep(takes_s)
+        if isinstance(meets, Silence):
+            raise UnreachableError(host.name, meets, f"{meets.value} after {takes_s} s")
+        link = ModelLink(host.name)
+        self.links[host.name] = link
+        return link
+
+    def look(self, *, hosts=3, known=None):
+        specs = tuple(HostSpec(f"h{n}", f"10.0.0.{n}") for n in range(1, hosts + 1))
+        memory = Memory(Generation(1), {spec.name: HostMemory(last_address=spec.address) for spec in specs})
+        links = Links(self.dial)
+        wanted = Desired("test", specs, ())
+        return look(wanted, memory, links, LoopClock(), lambda _: None, known=known or {})
+
+
+def test_a_silent_host_is_tried_three_times_started_two_seconds_apart():
+    fleet = ModelFleet(h2=[(2.0, Silence.SILENT)] * 3)
+    seen = run_virtually(fleet.look())
+    assert fleet.dialled["h2"] == [0.0, 2.0, 4.0]
+    assert seen.snapshot.hosts["h2"] == Unreachable(Silence.SILENT, "silent after 2.0 s", tries=3)
+    assert seen.snapshot.at == pytest.approx(6.0)
+
+
+def test_a_hung_hosts_tries_overlap_so_that_the_verdict_comes_after_seven_seconds():
+    fleet = ModelFleet(h2=[(3.0, Silence.HUNG)] * 3)
+    seen = run_virtually(fleet.look())
+    assert fleet.dialled["h2"] == [0.0, 2.0, 4.0]
+    assert seen.snapshot.at == pytest.approx(7.0)
+
+
+def test_a_host_that_answers_the_second_try_is_reachable():
+    fleet = ModelFleet(h2=[(2.0, Silence.SILENT), (0.1, "answers")])
+    seen = run_virtually(fleet.look())
+    assert isinstance(seen.snapshot.hosts["h2"], Reachable)
+    assert seen.snapshot.at < 2.2
+
+
+@pytest.mark.parametrize("answer", [Silence.LOGIN, Silence.HOST_KEY, Silence.AGENT])
+def test_a_host_that_says_no_is_asked_once(answer):
+    fleet = ModelFleet(h2=[(0.1, answer)])
+    seen = run_virtually(fleet.look())
+    assert fleet.dialled["h2"] == [0.0]
+    assert seen.snapshot.hosts["h2"].silence is answer
+    assert seen.snapshot.at < 1.0, "nobody waits for tries that are not made"
+
+
+def test_a_slow_login_is_not_dialled_again():
+    fleet = ModelFleet(h2=[(8.0, "banner, then answers")])
+    seen = run_virtually(fleet.look())
+    assert fleet.dialled["h2"] == [0.0]
+    assert isinstance(seen.snapshot.hosts["h2"], Reachable)
+
+
+def test_witnesses_are_asked_when_the_second_try_starts_and_not_later():
+    fleet = ModelFleet(h2=[(2.0, Silence.SILENT)] * 3)
+    seen = run_virtually(fleet.look())
+    asked = [question for link in fleet.links.values() for question in link.asked]
+    assert {question.about for question in asked} == {"h2"}
+    assert {question.witness for question in asked} == {"h1", "h3"}
+    assert len(seen.answers) == len(asked)
+
+
+def test_no_witness_is_asked_about_a_host_that_is_logging_us_in():
+    fleet = ModelFleet(h2=[(5.0, "banner, then answers")])
+    run_virtually(fleet.look())
+    assert not [question for link in fleet.links.values() for question in link.asked]
+
+
+def test_where_all_answer_at_once_nobody_waits_for_the_second_try():
+    seen = run_virtually(ModelFleet().look())
+    assert seen.snapshot.at < 0.1
+
+
+def test_where_tries_differ_the_most_cautious_layer_speaks():
+    tries = [(2.0, Silence.SILENT), (0.1, Silence.REFUSED), (2.0, Silence.SILENT)]
+    seen = run_virtually(ModelFleet(h2=tries).look())
+    assert seen.snapshot.hosts["h2"].silence is Silence.REFUSED
+    assert seen.snapshot.hosts["h2"].tries == 3
+
+
+def test_a_host_that_was_silent_in_this_run_is_not_tried_again():
+    fleet = ModelFleet()
+    known = {"h2": Unreachable(Silence.SILENT, "silent", tries=3)}
+    seen = run_virtually(fleet.look(known=known))
+    assert "h2" not in fleet.dialled
+    assert seen.snapshot.hosts["h2"] == known["h2"]
