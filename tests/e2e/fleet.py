@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 FLEETCTL = Path(sys.executable).with_name("fleetctl")
 CRON = {"LOGNAME": "root", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}  # and HOME: what cron hands to its commands
 
-# Answers "REPLICA EPOCH RELEASE"; while /tmp/not-ready is on the host it runs and does not listen.
+# Logs a line, then answers "REPLICA EPOCH RELEASE"; while /tmp/not-ready is on the host it runs and does not listen.
 SERVE = """\
 #!/bin/sh
 set -eu
+echo "$FLEETCTL_REPLICA is here"
 echo "$FLEETCTL_REPLICA $FLEETCTL_EPOCH $FLEETCTL_RELEASE" > index.html
 while [ -e /tmp/not-ready ]; do sleep 0.1; done
 exec "$FLEETCTL_ARTIFACT/busybox" httpd -f -p "$FLEETCTL_ADDRESS:$FLEETCTL_PORT_HTTP" -h .
@@ -125,8 +126,8 @@ class Fleet:
         result = self.run("hosts", "--json", "-i", str(self.inventory)).ends(0, 3, 4)
         return read_hosts(json.loads(result.stdout))
 
-    def killed_after(self, delay_s: float, *argv: str) -> bool:
-        """Starts `fleetctl ARGV` and ends it with kill -9; False where it had ended before."""
+    def signalled_after(self, delay_s: float, number: signal.Signals, *argv: str) -> int:
+        """Starts `fleetctl ARGV`, sends it a signal unless it has ended by then, and returns how it ended."""
         with subprocess.Popen(
             [FLEETCTL, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env=self.environment(), cwd=self.project,
@@ -134,8 +135,8 @@ class Fleet:
             try:
                 process.wait(delay_s)
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-            return process.wait() == -signal.SIGKILL
+                process.send_signal(number)
+            return process.wait(60)
 
     # what a user writes
 

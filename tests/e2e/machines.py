@@ -280,6 +280,10 @@ class Machines:
         found = [program for look in self.looks(hosts).values() for program in look.programs]
         return tuple(sorted(found, key=lambda program: (program.replica, program.epoch, program.host, program.pid)))
 
+    def installed(self, host: str) -> list[str]:
+        """Everything on the host's disk under fleetctl's root."""
+        return self.exec(host, "sh", "-c", f"find {ROOTS[self.users[host]]} 2>/dev/null || true").splitlines()
+
     def interface_bytes(self, host: str) -> int:
         """Bytes in and out of its network interface since boot."""
         counters = self.exec(host, "sh", "-c", "cat /sys/class/net/eth0/statistics/?x_bytes")
