@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from tests.e2e.machines import HOSTS, Machines, Program, wait_until
 from tests.e2e.reading import Status, Verdict, read_hosts, read_status
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterator
 
 FLEETCTL = Path(sys.executable).with_name("fleetctl")
