@@ -112,6 +112,7 @@ class HeldKind(Enum):
     STUCK = "stuck"
     FAILED = "failed"
     WAITING = "waiting"  # will come right by itself or by the next sweep
+    REFUSED = "refused"  # can't be done as it is wished: refused before anything is touched
     UNWISHED = "unwished"  # runs, but no known wish names it: shown, not touched
 
 

@@ -1,0 +1,35 @@
+"""How many replicas of a job may be down or on the move through our own doing. One budget per job, whatever for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fleetctl.model.replica import ReplicaName
+
+if TYPE_CHECKING:
+    from fleetctl.model.desired import WantedJob
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What is left of `max_unavailable` while `down` are not ready, for whatever cause."""
+
+    allowed: int
+    down: tuple[ReplicaName, ...]
+
+    @classmethod
+    def of(cls, job: WantedJob, down: list[ReplicaName]) -> Budget:
+        return cls(job.release.spec.update.budget(job.replicas), tuple(down))
+
+    @property
+    def left(self) -> int:
+        return max(0, self.allowed - len(self.down))
+
+    @property
+    def width(self) -> int:
+        """How many replicas that are up may be in transition at a time, by surge or not."""
+        return max(1, self.allowed)
+
+    def __str__(self) -> str:
+        return f"budget {min(len(self.down), self.allowed)} of {self.allowed} used"

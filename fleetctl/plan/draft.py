@@ -1,0 +1,168 @@
+"""A plan in the making: rounds of stops, starts and gates, what is held back, and which replicas stay down.
+
+Phases write into it in the order that matters; none reaches back. It keeps the board in step with what it books.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from fleetctl.model.job import StopPolicy
+from fleetctl.model.plan import AwaitReady, Held, HeldKind, Plan, Stage, Start, Stop, Upload
+from fleetctl.model.replica import InstanceName, ReplicaName
+from fleetctl.plan.place import Wanted, take_room
+from fleetctl.plan.room import Board, board_of
+from fleetctl.plan.scene import Copy, Scene, release_of
+
+if TYPE_CHECKING:
+    from fleetctl.model.desired import WantedJob
+    from fleetctl.model.job import Digest, Release
+    from fleetctl.model.plan import Action
+
+
+@dataclass(slots=True)
+class Round:
+    """Up to four stages: make room, start, see it ready, stop what that made superfluous."""
+
+    stops: list[Stop] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
+    gates: list[AwaitReady] = field(default_factory=list)
+    retired: list[Stop] = field(default_factory=list)
+
+    def stages(self) -> list[Stage]:
+        kinds: tuple[list[Stop] | list[Start] | list[AwaitReady], ...]
+        kinds = (self.stops, self.starts, self.gates, self.retired)
+        return [Stage(tuple(sorted(kind, key=_by_name))) for kind in kinds if kind]
+
+
+@dataclass(slots=True)
+class Draft:
+    scene: Scene
+    board: Board
+    rounds: list[Round] = field(default_factory=lambda: [Round()])
+    held: list[Held] = field(default_factory=list)
+    down: dict[ReplicaName, str] = field(default_factory=dict)  # not ready after the plan so far, and why
+    crossing: dict[ReplicaName, str] = field(default_factory=dict)  # up, with a replacement that can't be finished now
+    stalled: dict[str, str] = field(default_factory=dict)  # job -> why its rollout goes no further
+    homeless: list[Wanted] = field(default_factory=list)
+    _gone: set[InstanceName] = field(default_factory=set)  # stopped by the plan so far
+    _leaving: list[Copy] = field(default_factory=list)  # their room is free once this round has ended
+    _rising: list[ReplicaName] = field(default_factory=list)  # up once this round has ended
+
+    @classmethod
+    def of(cls, scene: Scene) -> Draft:
+        return cls(scene, board_of(scene))
+
+    @property
+    def round(self) -> Round:
+        return self.rounds[-1]
+
+    def live(self, replica: ReplicaName) -> tuple[Copy, ...]:
+        """What runs of the replica after the plan so far, without what the plan itself starts. Newest first."""
+        return tuple(copy for copy in self.scene.live(replica) if copy.name not in self._gone)
+
+    def down_of(self, job: str) -> list[ReplicaName]:
+        return sorted(replica for replica in self.down if replica.job == job)
+
+    def hold(self, subject: object, kind: HeldKind, reason: str) -> None:
+        self.held.append(Held(str(subject), kind, reason))
+
+    def can_stop(self, copy: Copy) -> bool:
+        return str(copy.name) not in self.scene.failed.stops
+
+    def stop(self, job: WantedJob, copy: Copy, reason: str) -> None:
+        """Stop it before this round's starts, which may use its room. A stop that failed in this run is held."""
+        if not self.can_stop(copy):
+            self._hold_stop(copy)
+            return
+        self.round.stops.append(_stop(job, copy, reason))
+        self._gone.add(copy.name)
+        self.give_back(copy)
+
+    def retire(self, job: WantedJob, copy: Copy, reason: str) -> None:
+        """Stop it after this round's gates: its room is free in the next."""
+        if not self.can_stop(copy):
+            self._hold_stop(copy)
+            return
+        self.round.retired.append(_stop(job, copy, reason))
+        self._gone.add(copy.name)
+        self._leaving.append(copy)
+
+    def start(self, wanted: Wanted, host: str, reason: str) -> None:
+        """Start a new instance and see it ready before anything of the next round."""
+        update = wanted.job.release.spec.update
+        instance = InstanceName(wanted.replica, self.scene.generation)
+        ports = take_room(self.scene, self.board, wanted, host)
+        address = self.scene.report(host).address
+        self.round.starts.append(Start(host, instance, wanted.release.number, ports, address, reason))
+        self.gate(wanted.job, wanted.release, host, instance, update.deadline_s)
+        self._rising.append(wanted.replica)
+
+    def gate(
+        self, job: WantedJob, release: Release | None, host: str, instance: InstanceName, timeout_s: float
+    ) -> None:
+        for_s = ready_for_s(job, release)
+        reason = f"{instance} must be ready for {for_s:g} s" if for_s else f"{instance} must be ready"
+        self.round.gates.append(AwaitReady(host, instance, for_s, timeout_s, reason))
+
+    def rises(self, replica: ReplicaName) -> None:
+        """A gate of this round sees it ready."""
+        self._rising.append(replica)
+
+    def next_round(self) -> None:
+        for copy in self._leaving:
+            self.give_back(copy)
+        for replica in self._rising:
+            self.down.pop(replica, None)
+        self._leaving.clear()
+        self._rising.clear()
+        self.rounds.append(Round())
+
+    def give_back(self, copy: Copy) -> None:
+        if (room := self.board.rooms.get(copy.host)) is not None:
+            room.give_back(copy.row.resources, (number for _, number in copy.row.ports))
+
+    def take_again(self, copy: Copy) -> None:
+        if (room := self.board.rooms.get(copy.host)) is not None:
+            room.take(copy.row.resources, (number for _, number in copy.row.ports))
+
+    def plan(self) -> Plan:
+        stages = list(chain.from_iterable(each.stages() for each in self.rounds))
+        uploads = self._uploads()
+        if uploads:
+            stages.insert(0, Stage(uploads))
+        held = tuple(sorted(set(self.held)))
+        return Plan(self.scene.generation, tuple(stages), held, dict(sorted(self.scene.verdicts.items())))
+
+    def _uploads(self) -> tuple[Upload, ...]:
+        uploads: dict[tuple[str, Digest], Upload] = {}
+        for start in chain.from_iterable(each.starts for each in self.rounds):
+            job = next(job for job in self.scene.jobs if job.name == start.instance.job)
+            artifact = next(release.artifact for release in job.known if release.number == start.release)
+            if artifact is not None and self.scene.lacks(start.host, artifact):
+                reason = f"{start.host} lacks it, and {start.instance.replica} is to run there"
+                upload = Upload(start.host, self.scene.generation, artifact, job.name, reason)
+                uploads.setdefault((start.host, artifact), upload)
+        return tuple(uploads[key] for key in sorted(uploads))
+
+    def _hold_stop(self, copy: Copy) -> None:
+        self.hold(copy.name, HeldKind.STUCK, f"{copy} could not be stopped in this run: see fleetctl status")
+
+
+def ready_for_s(job: WantedJob, release: Release | None) -> float:
+    """How long an instance must have been ready in one piece. Without a probe, ready itself means that it ran for
+    so long."""
+    probed = release is None or release.spec.ready is not None
+    return job.release.spec.update.min_healthy_s if probed else 0.0
+
+
+def _stop(job: WantedJob, copy: Copy, reason: str) -> Stop:
+    release = release_of(job, copy.row)
+    policy = release.spec.stop if release is not None else StopPolicy()
+    return Stop(copy.host, copy.name, policy.timeout_s, reason)
+
+
+def _by_name(action: Action) -> tuple[str, str]:
+    return ("" if isinstance(action, Upload) else str(action.instance), action.host)

@@ -1,0 +1,99 @@
+"""Replicas that run nowhere are placed, all at once: what is down can't be made worse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetctl.model.plan import HeldKind
+from fleetctl.model.snapshot import Phase, ProblemKind
+from fleetctl.plan.place import Wanted, place_all, why_nowhere
+from fleetctl.plan.room import PORT_FIRST, PORTS
+from fleetctl.plan.scene import Standing, release_of, release_to_start, replicas_of
+
+if TYPE_CHECKING:
+    from fleetctl.model.desired import WantedJob
+    from fleetctl.model.job import Release
+    from fleetctl.model.replica import ReplicaName
+    from fleetctl.plan.draft import Draft
+    from fleetctl.plan.scene import Copy
+
+HOPELESS = (ProblemKind.EXIT_125, ProblemKind.NOT_EXECUTABLE)  # starting the same again gives the same
+
+
+def place_missing(draft: Draft) -> None:
+    """Starts what is missing; what finds no host is left in `draft.homeless`, for when a rollout has made room."""
+    for job in draft.scene.jobs:
+        for replica in replicas_of(job):
+            if draft.live(replica) or any(copy.is_unknown for copy in draft.scene.of_replica(replica)):
+                continue
+            release = release_to_start(job)
+            draft.board.unsettle(replica)
+            draft.down[replica] = "not running"
+            failed = _failed(draft, replica)
+            if failed is not None and (why := _why_not_again(draft, job, failed, release)):
+                kind, reason = why
+                draft.hold(replica, kind, reason)
+                draft.down[replica] = f"{failed} failed"
+            else:
+                draft.homeless.append(Wanted(replica, job, release, own=failed.host if failed else None))
+    place_homeless(draft)
+
+
+def place_homeless(draft: Draft) -> bool:
+    """Starts those of them that now find a host; says whether any did."""
+    placement = place_all(draft.scene, draft.board, draft.homeless)
+    for wanted, host in placement.placed:
+        draft.start(wanted, host, _why_missing(draft, wanted.replica))
+    draft.homeless = sorted(placement.unplaced, key=lambda wanted: wanted.replica)
+    return bool(placement.placed)
+
+
+def hold_homeless(draft: Draft) -> None:
+    for wanted in draft.homeless:
+        nowhere = why_nowhere(draft.scene, draft.board, wanted)
+        draft.hold(
+            wanted.replica,
+            HeldKind.NO_ROOM,
+            f"{wanted.replica} has no host: {nowhere}: take one replica off, or bring back or add a host with room",
+        )
+
+
+def _failed(draft: Draft, replica: ReplicaName) -> Copy | None:
+    """The replica's newest instance where that ended for good by itself."""
+    seen = [copy for copy in draft.scene.of_replica(replica) if copy.standing is not Standing.UNKNOWN]
+    newest = seen[0] if seen else None
+    ended = newest is not None and newest.standing is Standing.ORDERLY and newest.row.phase is Phase.FAILED
+    return newest if ended else None
+
+
+def _why_not_again(draft: Draft, job: WantedJob, failed: Copy, release: Release) -> tuple[HeldKind, str] | None:
+    """Why a failed instance is not simply replaced, or nothing."""
+    problem = failed.row.problem
+    detail = problem.detail if problem else failed.row.last_exit or failed.row.reason
+    if str(failed.name) in draft.scene.failed.gates and not _another_port_may_help(failed):
+        return HeldKind.FAILED_BEFORE, f"{failed} failed in this run ({detail}): see fleetctl logs {job.name}"
+    before = release_of(job, failed.row)
+    same = before is not None and before.runs_like(release)
+    if not job.rolls and same and problem is not None and problem.kind in HOPELESS:
+        return HeldKind.FAILED, f"{failed} failed for good ({detail}): mend it, then deploy"
+    return None
+
+
+def _another_port_may_help(failed: Copy) -> bool:
+    problem = failed.row.problem
+    if problem is None or problem.kind is not ProblemKind.PORT_TAKEN:
+        return False
+    handed_out = range(PORT_FIRST, PORT_FIRST + PORTS)
+    ports = [problem.port] if problem.port is not None else [number for _, number in failed.row.ports]
+    return all(port in handed_out for port in ports)
+
+
+def _why_missing(draft: Draft, replica: ReplicaName) -> str:
+    copies = draft.scene.of_replica(replica)
+    lost = sorted({copy.host for copy in copies if copy.standing is Standing.LOST})
+    if lost:
+        return f"{replica} was on {lost[0]}, which is lost: {draft.scene.evidence(lost[0])}"
+    if copies and copies[0].row.phase is Phase.FAILED:
+        row = copies[0].row
+        return f"{copies[0]} failed: {row.problem.detail if row.problem else row.last_exit or row.reason}"
+    return f"{replica} is wished and runs nowhere"

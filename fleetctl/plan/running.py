@@ -1,0 +1,123 @@
+"""What already runs, replica by replica: who is up, who is awaited, who keeps others waiting. Starts nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetctl.model.plan import HeldKind
+from fleetctl.model.snapshot import Phase
+from fleetctl.plan.draft import ready_for_s
+from fleetctl.plan.place import is_allowed
+from fleetctl.plan.scene import release_of, replicas_of, runs_like
+
+if TYPE_CHECKING:
+    from fleetctl.model.desired import WantedJob
+    from fleetctl.model.replica import ReplicaName
+    from fleetctl.plan.draft import Draft
+    from fleetctl.plan.scene import Copy, Scene
+
+
+def keep_running(draft: Draft) -> None:
+    """Notes where each replica is and whether it is up; awaits what is starting, then stops what that replaced."""
+    for job in draft.scene.jobs:
+        for replica in replicas_of(job):
+            live = _without_failed_surge(draft, job, draft.live(replica))
+            unknown = tuple(copy for copy in draft.scene.of_replica(replica) if copy.is_unknown)
+            if live:
+                _keep(draft, job, replica, live, unknown)
+            elif unknown:
+                draft.board.settle(replica, unknown[0].host)
+                draft.down[replica] = f"unknown: {unknown[0].host} is suspect"
+
+
+def is_outdated(scene: Scene, job: WantedJob, copy: Copy) -> bool:
+    """Whether a deploy replaces it: another release, or a host where the wish does not let it be."""
+    return not runs_like(job, copy.row, job.release) or not is_allowed(scene, job, copy.host)
+
+
+def _without_failed_surge(draft: Draft, job: WantedJob, live: tuple[Copy, ...]) -> tuple[Copy, ...]:
+    """Stops what an earlier deploy started beside a ready instance and never got ready: it serves nobody."""
+    while (
+        job.rolls
+        and len(live) > 1
+        and not _was_ready(live[0])
+        and is_outdated(draft.scene, job, live[0])
+        and any(copy.is_ready for copy in live[1:])
+        and draft.can_stop(live[0])
+    ):
+        draft.stop(job, live[0], f"it never got ready, and release {job.release.number} is wished now")
+        live = live[1:]
+    return live
+
+
+def _keep(
+    draft: Draft, job: WantedJob, replica: ReplicaName, live: tuple[Copy, ...], unknown: tuple[Copy, ...]
+) -> None:
+    newest, older = live[0], live[1:]
+    draft.board.settle(replica, newest.host)
+    up = any(copy.is_ready for copy in live)
+    newer_unknown = [copy for copy in unknown if copy.name.epoch > newest.name.epoch]
+    if newer_unknown:
+        draft.crossing[replica] = f"unknown: {newer_unknown[0]}"
+    if newest.is_ready:
+        if _settles_goodness(draft, job, newest):
+            draft.gate(job, job.release, newest.host, newest.name, job.release.spec.update.deadline_s)
+        return
+    if not up:
+        draft.down[replica] = f"{newest} is not ready"
+    if job.rolls and is_outdated(draft.scene, job, newest):
+        return  # replaced by the rollout, for free where nothing of it is up
+    patience_s = _patience_s(draft.scene, job, newest)
+    if patience_s > 0:
+        draft.gate(job, release_of(job, newest.row), newest.host, newest.name, patience_s)
+        draft.rises(replica)
+        for copy in older:
+            draft.retire(job, copy, f"superseded by {newest} once that is ready")
+        return
+    _hold_not_ready(draft, job, newest, older if up else ())
+
+
+def _hold_not_ready(draft: Draft, job: WantedJob, newest: Copy, serving: tuple[Copy, ...]) -> None:
+    row = newest.row
+    what = f"{newest} is not ready ({_state(newest)})"
+    if serving:
+        draft.crossing[newest.replica] = f"{newest} is not ready"
+        what += f"; {', '.join(str(copy) for copy in serving)} keeps running beside it"
+    draft.hold(newest.name, HeldKind.NOT_READY, f"{what}: see fleetctl logs {job.name}")
+    if not _was_ready(newest) and runs_like(job, row, job.release):
+        draft.stalled.setdefault(job.name, f"{newest} of release {row.release} does not get ready")
+
+
+def _state(copy: Copy) -> str:
+    row = copy.row
+    parts = [row.phase.value, row.last_exit or "", row.problem.detail if row.problem else row.reason]
+    if not _was_ready(copy):
+        parts.insert(1, f"never ready in {row.age_s:.0f} s")
+    return ", ".join(part for part in parts if part)
+
+
+def _was_ready(copy: Copy) -> bool:
+    return copy.row.ever_ready or copy.is_ready
+
+
+def _patience_s(scene: Scene, job: WantedJob, copy: Copy) -> float:
+    """How long it is still awaited: a new one until its deadline; one that was ready before and starts again, as
+    after its host's reboot, for as long as a new one."""
+    deadline_s = job.release.spec.update.deadline_s
+    if str(copy.name) in scene.failed.gates:
+        return 0.0
+    if not _was_ready(copy):
+        return max(0.0, deadline_s - copy.row.age_s)
+    starts_again = copy.row.phase in (Phase.STARTING, Phase.WAITING) and copy.row.problem is None
+    return deadline_s if starts_again else 0.0
+
+
+def _settles_goodness(draft: Draft, job: WantedJob, copy: Copy) -> bool:
+    """Whether awaiting a ready instance finishes what an interrupted deploy began: to know that its release is good."""
+    remembered = draft.scene.memory.jobs.get(job.name)
+    if remembered is None or job.release.number in remembered.good or str(copy.name) in draft.scene.failed.gates:
+        return False
+    if (copy.row.ready_for_s or 0.0) >= ready_for_s(job, job.release) or not runs_like(job, copy.row, job.release):
+        return False
+    living = [other for replica in replicas_of(job) for other in draft.scene.live(replica)]
+    return job.rolls or all(runs_like(job, other.row, job.release) for other in living)
