@@ -1,0 +1,153 @@
+"""What each command does once its options are parsed: one call of the engine, one value shown, one exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetctl.cli.extra_vars import parse_extra_vars
+from fleetctl.cli.screen import Line, Screen, complain
+from fleetctl.cli.show_hosts import hosts_json, hosts_lines
+from fleetctl.cli.show_logs import all_asked, log_lines, unasked_lines
+from fleetctl.cli.show_plan import host_trouble_lines, plan_json, plan_lines
+from fleetctl.cli.show_run import is_worth_telling, run_lines
+from fleetctl.cli.show_status import status_json, status_lines
+from fleetctl.cli.tell import looking, telling
+from fleetctl.cli.text import count
+from fleetctl.cli.wiring import (
+    OpenFleet,
+    chosen_inventory,
+    digest_of,
+    drive,
+    look,
+    open_fleet,
+    read_playbook,
+    tail,
+    wished_by,
+)
+from fleetctl.engine.wishing import Change
+from fleetctl.errors import ExitCode, StaleOrderError, UsageError, YieldError
+from fleetctl.plan.outcome import exit_code
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fleetctl.engine.read import View
+
+
+def check(playbook: Path, named: Path | None, extra_vars: list[str]) -> ExitCode:
+    inventory = chosen_inventory(named)
+    wished = read_playbook(playbook, inventory, parse_extra_vars(extra_vars))
+    screen = Screen.standard()
+    if screen.terminal:
+        for job in wished.jobs:
+            where = count(len(job.eligible), "host")
+            screen.say(f"{job.spec.name}: {count(job.spec.replicas, 'replica')} on any of {where}")
+        screen.say(Line(f"nothing is wrong: fleet {inventory.fleet}, {count(len(inventory.hosts), 'host')}", "green"))
+    return ExitCode.AS_WISHED
+
+
+def plan(playbook: Path, named: Path | None, extra_vars: list[str], *, force: bool, as_json: bool) -> ExitCode:
+    with open_fleet(named) as fleet:
+        wished = read_playbook(playbook, fleet.inventory, parse_extra_vars(extra_vars))
+        return _show_plan(fleet, wished_by(wished, digest_of, force=force), as_json=as_json)
+
+
+def heal_check(named: Path | None, *, force: bool) -> ExitCode:
+    with open_fleet(named) as fleet:
+        return _show_plan(fleet, Change(force=force), as_json=False)
+
+
+def _show_plan(fleet: OpenFleet, change: Change, *, as_json: bool) -> ExitCode:
+    screen = Screen.standard()
+    view = _look(fleet, change, screen, quiet=as_json)
+    code = _code(view)
+    if as_json:
+        screen.document(plan_json(fleet.name, view.plan, code))
+        return code
+    lines = host_trouble_lines(view.verdicts, view.snapshot) + plan_lines(view.plan)
+    screen.show(lines)
+    if screen.terminal and not view.plan.actions:
+        screen.say(f"{fleet.name}: nothing to do")
+    return code
+
+
+def deploy(playbook: Path, named: Path | None, extra_vars: list[str], *, force: bool) -> ExitCode:
+    with open_fleet(named) as fleet:
+        wished = read_playbook(playbook, fleet.inventory, parse_extra_vars(extra_vars))
+        change = wished_by(wished, fleet.kept.keep, force=force)
+        code = _drive(fleet, f"deploy {playbook.name}", change)
+        fleet.kept.forget_unused(fleet.store.needed_artifacts())
+        return code
+
+
+def heal(named: Path | None, *, force: bool) -> ExitCode:
+    with open_fleet(named) as fleet:
+        try:
+            return _drive(fleet, "heal", Change(force=force))
+        except StaleOrderError:
+            raise
+        except YieldError:
+            if Screen.standard().terminal:
+                raise
+            return ExitCode.YIELDED  # a live run does the work: nothing to tell who reads cron's mail
+
+
+def stop(job: str, named: Path | None) -> ExitCode:
+    with open_fleet(named) as fleet:
+        return _drive(fleet, f"stop {job}", Change(stops=(job,)))
+
+
+def _drive(fleet: OpenFleet, command: str, change: Change) -> ExitCode:
+    screen = Screen.standard()
+    with telling(screen, len(fleet.inventory.hosts)) as tell:
+        result = drive(fleet, command, change, tell)
+    if screen.terminal or is_worth_telling(result):
+        screen.show(run_lines(result))
+    return result.exit_code
+
+
+def status(named: Path | None, *, as_json: bool) -> ExitCode:
+    screen = Screen.standard()
+    with open_fleet(named) as fleet:
+        view = _look(fleet, Change(), screen, quiet=as_json)
+    code = _code(view)
+    if as_json:
+        screen.document(status_json(view, code))
+    else:
+        screen.show(status_lines(view))
+    return code
+
+
+def hosts(named: Path | None, *, as_json: bool) -> ExitCode:
+    screen = Screen.standard()
+    with open_fleet(named) as fleet:
+        view = _look(fleet, Change(), screen, quiet=as_json)
+    code = _code(view)
+    if as_json:
+        screen.document(hosts_json(view, code))
+    else:
+        screen.show(hosts_lines(view))
+    return code
+
+
+def logs(job: str, named: Path | None, lines: int) -> ExitCode:
+    screen = Screen.standard()
+    with open_fleet(named) as fleet, looking(screen, len(fleet.inventory.hosts)) as tell:
+        view, found = tail(fleet, job, lines, tell)
+    known = {wanted.name for wanted in view.desired.jobs} | {log.instance.job for log in found}
+    if job not in known:
+        raise UsageError(f"{job}: no such job in {view.desired.fleet}; known are: {', '.join(sorted(known)) or 'none'}")
+    screen.show(log_lines(found))
+    complain(line.text for line in unasked_lines(view))
+    return ExitCode.AS_WISHED if all_asked(view, found) else ExitCode.UNREACHED
+
+
+def _look(fleet: OpenFleet, change: Change, screen: Screen, *, quiet: bool) -> View:
+    if quiet:
+        return look(fleet, change, lambda _event: None)
+    with looking(screen, len(fleet.inventory.hosts)) as tell:
+        return look(fleet, change, tell)
+
+
+def _code(view: View) -> ExitCode:
+    return exit_code(view.plan, view.verdicts, view.snapshot, view.desired, failed=False)

@@ -1,0 +1,81 @@
+"""Where every command begins and ends: arguments in, exit code out, one handler for errors and for Ctrl-C.
+
+Imported by every command, `--version` among them: nothing heavy here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from fleetctl.cli.app import app
+from fleetctl.cli.errors import print_error
+from fleetctl.cli.screen import complain
+from fleetctl.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+def run() -> NoReturn:
+    """The console command `fleetctl`."""
+    _treat_like_ctrl_c(signal.SIGTERM)
+    _treat_like_ctrl_c(signal.SIGHUP)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # cron's locale knows ASCII alone
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has read enough
+    sys.exit(code)
+
+
+def main(argv: list[str]) -> int:
+    """Runs one command and returns its exit code; whatever goes wrong is printed."""
+    words = argv[: argv.index("--")] if "--" in argv else argv
+    debug, as_json = "--debug" in words, "--json" in words
+    arguments = [word for word in words if word != "--debug"] + argv[len(words) :]
+    try:
+        code = _command(arguments)
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return ExitCode.FAILED
+    except Exception as error:  # noqa: BLE001  # the one handler
+        return print_error(error, as_json=as_json, debug=debug)
+    if code == ExitCode.INTERRUPTED:
+        complain(["interrupted; the next run goes on from there"])
+    return code
+
+
+def _command(arguments: list[str]) -> int:
+    """Raises what the command raises, mistakes in its arguments as UsageError."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(arguments, prog_name="fleetctl", standalone_mode=False)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "fleetctl"
+        message = error.format_message().rstrip(".")
+        raise UsageError(message[:1].lower() + message[1:], hint=f"see: {where} --help") from error
+    return int(code or 0)
+
+
+def _treat_like_ctrl_c(number: signal.Signals) -> None:
+    """Whatever Ctrl-C does now, event loops included. One that is ignored (nohup) stays so."""
+    if signal.getsignal(number) is signal.SIG_IGN:
+        return
+
+    def interrupt(_number: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        if callable(handler):
+            handler(signal.SIGINT, frame)
+        else:
+            raise KeyboardInterrupt
+
+    signal.signal(number, interrupt)

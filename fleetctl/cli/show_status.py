@@ -1,0 +1,89 @@
+"""`status`: each job, each of its instances, and what is held back; as lines, table and JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from fleetctl.cli.rows import MISSING, UNKNOWN, instance_rows, job_rows
+from fleetctl.cli.screen import BAD, DIM, DOUBTFUL, GOOD, Grid, Line
+from fleetctl.cli.show_plan import held_json, held_lines, host_trouble_lines
+from fleetctl.cli.text import count, duration, ports
+
+if TYPE_CHECKING:
+    from fleetctl.cli.rows import InstanceRow, JobRow
+    from fleetctl.engine.read import View
+    from fleetctl.errors import ExitCode
+
+_HEADINGS = ("instance", "host", "phase", "address", "release", "ready for", "restarts", "last exit", "note")
+_STYLES = {"ready": GOOD, "stopping": DIM, "failed": BAD, "stuck": BAD, MISSING: BAD, UNKNOWN: DOUBTFUL}
+
+
+def status_lines(view: View) -> list[Line]:
+    """Jobs first, then every instance, then what keeps the fleet from being as wished and what would mend it."""
+    jobs, rows = job_rows(view.desired, view.snapshot, view.memory), instance_rows(view)
+    lines = [Line(job.sentence(), GOOD if job.whole else DOUBTFUL) for job in jobs]
+    if not jobs:
+        lines.append(Line(f"no job was deployed to {view.desired.fleet} yet"))
+    if rows:
+        lines += [Line(""), *_grid(rows).lines()]
+    for more in (host_trouble_lines(view.verdicts, view.snapshot), held_lines(view.plan.held), _mending(view)):
+        if more:
+            lines += [Line(""), *more]
+    return lines
+
+
+def _mending(view: View) -> list[Line]:
+    if not view.plan.actions:
+        return []
+    return [Line(f"`fleetctl heal` would take {count(len(view.plan.actions), 'action')}: see `fleetctl heal --check`")]
+
+
+def _grid(rows: tuple[InstanceRow, ...]) -> Grid:
+    return Grid(_HEADINGS, tuple(_cells(row) for row in rows))
+
+
+def _cells(row: InstanceRow) -> tuple[str | Line, ...]:
+    dropped = f"; {row.dropped_bytes} bytes of its log were dropped" if row.dropped_bytes else ""
+    return (
+        row.instance or row.replica,
+        row.host or "",
+        Line(row.phase, _STYLES.get(row.phase, DOUBTFUL)),
+        ports(row.address, row.ports) if row.ports else "",
+        str(row.release or ""),
+        duration(row.ready_for_s) if row.ready_for_s is not None else "",
+        str(row.restarts) if row.restarts else "",
+        row.last_exit or "",
+        f"{row.note}{dropped}".removeprefix("; "),
+    )
+
+
+def status_json(view: View, exit_code: ExitCode) -> dict[str, Any]:
+    """`{"version": 1, "fleet", "exit_code", "jobs": [JOB], "instances": [INSTANCE], "missing": [MISSING],
+    "held": [HELD], "hosts": [HOST], "heal_would": COUNT}`.
+
+    JOB is {"job", "replicas", "ready", "release", "good_release", "running_releases", "stopped"}.
+    INSTANCE is {"job", "replica", "instance", "host", "phase", "address", "ports" {NAME: NUMBER}, "release", "pid",
+    "ready_for_s", "ever_ready", "restarts", "last_exit", "note", "dropped_bytes"}; "phase" is the host's word, or
+    "unknown" where the host gives no report. MISSING is {"job", "replica", "note"}. HELD is {"subject", "kind",
+    "reason"}; HOST is {"host", "verdict", "because"}. "heal_would" counts the actions a heal would begin with.
+    """
+    rows = instance_rows(view)
+    return {
+        "version": 1,
+        "fleet": view.desired.fleet,
+        "exit_code": int(exit_code),
+        "jobs": [_job_json(job) for job in job_rows(view.desired, view.snapshot, view.memory)],
+        "instances": [{**asdict(row), "ports": dict(row.ports)} for row in rows if row.instance],
+        "missing": [{"job": row.job, "replica": row.replica, "note": row.note} for row in rows if not row.instance],
+        "held": [held_json(note) for note in sorted(view.plan.held)],
+        "hosts": [
+            {"host": name, "verdict": verdict.health.value, "because": verdict.evidence}
+            for name, verdict in sorted(view.verdicts.items())
+        ],
+        "heal_would": len(view.plan.actions),
+    }
+
+
+def _job_json(job: JobRow) -> dict[str, Any]:
+    return {**asdict(job), "running_releases": list(job.running_releases)}

@@ -1,0 +1,154 @@
+"""Puts together what a command works with: files, store, hosts. The one place that knows which parts make a run.
+
+It decides nothing: every function here loads, opens, calls the engine once and closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from fleetctl.cli.show_run import is_worth_telling, run_lines
+from fleetctl.clock import SystemClock
+from fleetctl.config.inventory import load_inventory
+from fleetctl.config.patterns import match_hosts
+from fleetctl.config.playbook import load_playbook
+from fleetctl.engine import read
+from fleetctl.engine.links import Links
+from fleetctl.engine.run import Means, run
+from fleetctl.engine.wishing import Build, Change
+from fleetctl.errors import ExitCode, FleetctlError
+from fleetctl.model.host import Inventory
+from fleetctl.ssh.access import Access
+from fleetctl.ssh.link import open_link
+from fleetctl.state.artifacts import KeptArtifacts, digest_of
+from fleetctl.state.chosen import choose_inventory
+from fleetctl.state.folder import state_folder
+from fleetctl.state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from fleetctl.config.playbook import Playbook
+    from fleetctl.engine.events import Tell
+    from fleetctl.engine.links import HostLink
+    from fleetctl.engine.read import InstanceLog, View
+    from fleetctl.engine.run import RunResult
+    from fleetctl.model.host import HostSpec
+    from fleetctl.model.job import Digest
+    from fleetctl.state.store import RunLock
+
+T = TypeVar("T")
+Mode = Literal["drive", "look"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFleet:
+    """The hosts of one inventory and what is remembered of them."""
+
+    inventory: Inventory
+    store: Store
+    kept: KeptArtifacts
+
+    @property
+    def name(self) -> str:
+        return self.inventory.fleet
+
+    def means(self, mode: Mode, tell: Tell) -> Means:
+        """Call it in the event loop of the run: keys and gates belong to that."""
+        access = Access()
+
+        async def dial(host: HostSpec, on_banner: Callable[[], None]) -> HostLink:
+            return await open_link(host, access, mode=mode, fleet=self.name, on_banner=on_banner)
+
+        eligible = partial(match_hosts, inventory=self.inventory)
+        return Means(self.inventory, eligible, self.store, self.kept, Links(dial), SystemClock(), tell)
+
+
+def chosen_inventory(named: Path | None) -> Inventory:
+    """That of `-i`, `FLEETCTL_INVENTORY` or the last deploy. Raises UsageError."""
+    return load_inventory(choose_inventory(named, os.environ, _Kept(state_folder(os.environ))).absolute())
+
+
+@contextmanager
+def open_fleet(named: Path | None) -> Iterator[OpenFleet]:
+    """The chosen inventory and its store, closed in the end. Raises UsageError, StateError."""
+    inventory, folder = chosen_inventory(named), state_folder(os.environ)
+    with closing(Store.open(folder, clock=SystemClock())) as store:
+        yield OpenFleet(inventory, store, KeptArtifacts(folder))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The inventories of earlier deploys. Where nothing was ever kept, asking makes no store."""
+
+    folder: Path
+
+    def fleets(self) -> tuple[str, ...]:
+        return self._ask(lambda store: store.fleets()) or ()
+
+    def inventory_path(self, fleet: str) -> Path | None:
+        return self._ask(lambda store: store.inventory_path(fleet))
+
+    def _ask(self, question: Callable[[Store], T]) -> T | None:
+        if not self.folder.is_dir():
+            return None
+        with closing(Store.open(self.folder, clock=SystemClock())) as store:
+            return question(store)
+
+
+def read_playbook(path: Path, inventory: Inventory, extra_vars: Mapping[str, object]) -> Playbook:
+    """Raises InvalidFilesError with all that is wrong, UsageError."""
+    return load_playbook(path, inventory, extra_vars)
+
+
+def wished_by(playbook: Playbook, name_of: Callable[[Path], Digest], *, force: bool) -> Change:
+    """The jobs of `playbook` with what they run, named by `name_of`: `digest_of` only looks, a keeper also keeps it."""
+    builds = tuple(Build(job.spec, name_of(job.artifact) if job.artifact else None) for job in playbook.jobs)
+    return Change(deploys=builds, force=force)
+
+
+def look(fleet: OpenFleet, change: Change, tell: Tell) -> View:
+    async def looked() -> View:
+        return await read.view(fleet.means("look", tell), change)
+
+    return asyncio.run(looked())
+
+
+def tail(fleet: OpenFleet, job: str, lines: int, tell: Tell) -> tuple[View, tuple[InstanceLog, ...]]:
+    async def read_logs() -> tuple[View, tuple[InstanceLog, ...]]:
+        return await read.logs(fleet.means("look", tell), job, lines)
+
+    return asyncio.run(read_logs())
+
+
+def drive(fleet: OpenFleet, command: str, change: Change, tell: Tell) -> RunResult:
+    """One run under the lock, written into the history however it ends. Raises what `engine.run` raises."""
+    with fleet.store.lock(fleet.name, command) as lock:
+        return drive_locked(fleet, lock, change, tell)
+
+
+def drive_locked(fleet: OpenFleet, lock: RunLock, change: Change, tell: Tell) -> RunResult:
+    async def driven() -> RunResult:
+        return await run(fleet.means("drive", tell), lock, change)
+
+    try:
+        result = asyncio.run(driven())
+    except FleetctlError as error:
+        lock.release(int(error.exit_code), tuple(error.lines()))
+        raise
+    except KeyboardInterrupt:
+        lock.release(int(ExitCode.INTERRUPTED), ("interrupted",))
+        raise
+    lines = tuple(line.text for line in run_lines(result)) if is_worth_telling(result) else ()
+    lock.release(int(result.exit_code), lines)
+    return result
+
+
+__all__ = ["OpenFleet", "chosen_inventory", "digest_of", "drive", "look", "open_fleet", "read_playbook", "tail",
+           "wished_by"]  # fmt: skip

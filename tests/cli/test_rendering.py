@@ -1,0 +1,285 @@
+"""What each value looks like in a pipe, and as JSON."""
+
+import io
+import json
+from dataclasses import replace
+
+from fleetctl.cli.actions import result_lines
+from fleetctl.cli.screen import Screen
+from fleetctl.cli.show_hosts import hosts_json, hosts_lines
+from fleetctl.cli.show_logs import all_asked, log_lines, unasked_lines
+from fleetctl.cli.show_plan import plan_json, plan_lines
+from fleetctl.cli.show_run import is_worth_telling, run_lines
+from fleetctl.cli.show_status import status_json, status_lines
+from fleetctl.engine.events import ActionResult, Outcome
+from fleetctl.errors import ExitCode
+from fleetctl.model.snapshot import Phase
+from tests.cli import given
+
+
+def in_a_pipe(lines):
+    out = io.StringIO()
+    Screen(out, terminal=False).show(lines)
+    return out.getvalue()
+
+
+def on_a_terminal(lines):
+    out = io.StringIO()
+    screen = Screen(out, terminal=True)
+    screen.show(lines)
+    return out.getvalue()
+
+
+# status
+
+
+def test_status_where_all_is_well():
+    assert (
+        in_a_pipe(status_lines(given.well()))
+        == """\
+web: 3 of 3 ready, release 3
+
+INSTANCE  HOST  PHASE  ADDRESS         RELEASE  READY FOR  RESTARTS  LAST EXIT
+web.0@47  h1    ready  10.0.0.1:20017  3        3 min      -         -
+web.1@47  h2    ready  10.0.0.1:20017  3        3 min      2         exited 42
+web.2@44  h3    ready  10.0.0.1:20017  3        3 min      -         -
+"""
+    )
+
+
+def test_status_shows_what_is_unknown_and_what_heal_would_do():
+    assert (
+        in_a_pipe(status_lines(given.view()))
+        == """\
+web: 2 of 3 ready, release 3
+
+INSTANCE  HOST  PHASE    ADDRESS         RELEASE  READY FOR  RESTARTS  LAST EXIT  NOTE
+web.0@47  h1    ready    10.0.0.1:20017  3        3 min      -         -          -
+web.1@47  h2    ready    10.0.0.1:20017  3        3 min      2         exited 42  -
+web.2@44  h3    unknown  10.0.0.1:20017  3        -          -         -          h3 gives no report; heal would start \
+it on h2: web.2 is missing: h3 is lost
+
+h3 is lost: silent (no answer from 10.0.0.3 port 22 in 2 s), nor does it answer h1 and h2
+  try it by hand: ssh -v -p 22 10.0.0.3
+
+`fleetctl heal` would take 4 actions: see `fleetctl heal --check`
+"""
+    )
+
+
+def test_status_shows_a_replica_that_has_no_instance_with_the_reason():
+    seen = given.view(given.plan(held=(given.NO_ROOM,)))
+    lost_without_memory = replace(seen, memory=replace(seen.memory, hosts={}))
+    told = in_a_pipe(status_lines(lost_without_memory))
+    assert (
+        "web.2     -     missing  -               -        -          -         -          no room: memory is short"
+        in told
+    )
+    assert "held back\n  web.2: no room: memory is short on 2 of 2 hosts\n" in told
+
+
+def test_status_shows_both_copies_of_a_replica_newest_first():
+    twice = given.view(h2=given.reachable(given.instance("web.0@48"), given.instance("web.1@47")))
+    rows = [line.split()[:2] for line in in_a_pipe(status_lines(twice)).splitlines() if line.startswith("web.0@")]
+    assert rows == [["web.0@48", "h2"], ["web.0@47", "h1"]]
+
+
+def test_status_leaves_out_what_has_stopped_and_shows_why_one_fails():
+    seen = given.view(h1=given.reachable(given.instance("web.0@47", Phase.STOPPED), given.CRASHING))
+    told = in_a_pipe(status_lines(seen))
+    assert "web.0@47" not in told
+    assert "crash_looping: 5 exits in 10 min" in told
+
+
+def test_status_as_json():
+    document = json.loads(json.dumps(status_json(given.view(), ExitCode.UNREACHED)))
+    assert document["version"] == 1
+    assert document["exit_code"] == 4
+    assert document["jobs"] == [
+        {"job": "web", "replicas": 3, "ready": 2, "release": 3, "good_release": 3, "running_releases": [3],
+         "stopped": False}
+    ]  # fmt: skip
+    assert document["instances"][1] == {
+        "job": "web", "replica": "web.1", "instance": "web.1@47", "host": "h2", "phase": "ready",
+        "address": "10.0.0.1", "ports": {"http": 20017}, "release": 3, "pid": 4711, "ready_for_s": 200.0,
+        "ever_ready": True, "restarts": 2, "last_exit": "exited 42", "note": "", "dropped_bytes": 0,
+    }  # fmt: skip
+    assert document["instances"][2]["phase"] == "unknown"
+    assert document["instances"][2]["pid"] is None, "nobody knows what runs there now"
+    assert document["hosts"][2]["verdict"] == "lost"
+    assert document["heal_would"] == 4
+
+
+# hosts
+
+
+def test_hosts_with_what_is_free_and_why_one_is_lost():
+    assert (
+        in_a_pipe(hosts_lines(given.view(h2=given.reachable(notes=("its clock is 5 s ahead",)))))
+        == """\
+HOST  ADDRESS        VERDICT  SINCE  LABELS  INSTANCES  CPU FREE    MEMORY FREE       DISK FREE          LIMITS
+h1    10.0.0.1       healthy  2 h    zone=a  1          3.5 of 4    7.8 GiB of 8 GiB  60 GiB of 100 GiB  advisory
+h2    10.0.0.2:2222  healthy  2 h    zone=b  0          1.5 of 1.5  8 GiB of 8 GiB    60 GiB of 100 GiB  advisory
+h3    10.0.0.3       lost     1 min  zone=a  1          -           -                 -                  -
+
+h2: its clock is 5 s ahead
+h3 is lost: silent (no answer from 10.0.0.3 port 22 in 2 s), nor does it answer h1 and h2
+  try it by hand: ssh -v -p 22 10.0.0.3
+  last known there: 1 instance: web.2@44
+"""
+    )
+
+
+def test_hosts_as_json():
+    document = json.loads(json.dumps(hosts_json(given.view(), ExitCode.UNREACHED)))
+    assert (document["version"], document["fleet"], document["exit_code"]) == (1, "prod", 4)
+    first, _, last = document["hosts"]
+    assert first["cpu_milli"] == {"free": 3500, "whole": 4000}
+    assert first["labels"] == {"zone": "a"}
+    assert (first["host"], first["verdict"], first["because"]) == ("h1", "healthy", "answers")
+    assert last["memory_bytes"] is None
+    assert last["since_s"] == 65.0
+    assert last["hint"].startswith("try it by hand")
+
+
+# plan
+
+
+def test_a_plan_gives_each_action_its_reason_by_stage():
+    assert (
+        in_a_pipe(plan_lines(replace(given.MOVING, held=(given.NO_ROOM,))))
+        == """\
+plan 48: 4 actions in 3 stages, one stage after the other
+stage 1
+  upload web 9f3a21c0 to h2: h2 has no copy of it
+stage 2
+  start web.2@48 on h2 (release 3, http 20021): web.2 is missing: h3 is lost
+stage 3
+  await web.2@48 on h2: ready for 10 s, within 5 min: web.2 serves from there
+  stop web.0@41 on h1 (at most 30 s): superseded by web.0@47
+held back
+  web.2: no room: memory is short on 2 of 2 hosts
+"""
+    )
+
+
+def test_an_empty_plan_says_nothing():
+    assert in_a_pipe(plan_lines(given.plan())) == ""
+
+
+def test_a_plan_as_json():
+    document = json.loads(
+        json.dumps(plan_json("prod", replace(given.MOVING, held=(given.NO_ROOM,)), ExitCode.DEGRADED))
+    )
+    assert (document["version"], document["generation"], document["exit_code"]) == (1, 48, 3)
+    assert [[action["action"] for action in stage] for stage in document["stages"]] == [
+        ["upload"],
+        ["start"],
+        ["await ready", "stop"],
+    ]
+    assert document["stages"][1][0] == {
+        "action": "start", "host": "h2", "epoch": 48, "reason": "web.2 is missing: h3 is lost",
+        "instance": "web.2@48", "release": 3, "ports": {"http": 20021},
+    }  # fmt: skip
+    assert document["held"] == [{"subject": "web.2", "kind": "no room", "reason": "memory is short on 2 of 2 hosts"}]
+
+
+# a run
+
+
+def test_each_action_that_ended_is_one_line():
+    ended = [given.done(given.upload()), given.done(given.start("web.2@48", "h2")), given.done(given.gate()),
+             given.done(given.stopping(), "killed by 15")]  # fmt: skip
+    assert (
+        in_a_pipe(line for one in ended for line in result_lines(one))
+        == """\
+uploaded web 9f3a21c0 to h2
+started web.2@48 on h2 (release 3): web.2 is missing: h3 is lost
+ready: web.2@48 on h2
+stopped web.0@41 on h1 (killed by 15): superseded by web.0@47
+"""
+    )
+
+
+def test_a_failed_gate_shows_the_instances_last_words():
+    failed = ActionResult(given.gate(), Outcome.FAILED, "not ready after 300 s", "see its log", ("no database", "bye"))
+    assert (
+        in_a_pipe(result_lines(failed))
+        == """\
+failed: await web.2@48 on h2: ready for 10 s, within 5 min: not ready after 300 s
+  see its log
+  | no database
+  | bye
+"""
+    )
+
+
+def test_an_order_without_an_answer_is_told_as_unknown():
+    lost = ActionResult(given.start("web.2@48", "h2"), Outcome.UNKNOWN, "no answer in 30 s")
+    assert (
+        in_a_pipe(result_lines(lost))
+        == """\
+no answer: start web.2@48 on h2 (release 3, http 20021): no answer in 30 s
+  it is not known whether that happened; the next look tells
+"""
+    )
+
+
+def test_a_run_ends_with_what_was_found_what_is_held_and_a_summary():
+    ended = given.result(ExitCode.DEGRADED, given.done(given.stopping()), seen=given.view(), held=(given.NO_ROOM,))
+    assert (
+        in_a_pipe(run_lines(ended))
+        == """\
+h3 is lost: silent (no answer from 10.0.0.3 port 22 in 2 s), nor does it answer h1 and h2
+  try it by hand: ssh -v -p 22 10.0.0.3
+held back
+  web.2: no room: memory is short on 2 of 2 hosts
+web: 2 of 3 ready, release 3
+prod: 1 action done; degraded: needs a human
+"""
+    )
+
+
+def test_only_a_run_that_did_nothing_and_found_all_well_is_not_worth_telling():
+    assert not is_worth_telling(given.result(ExitCode.AS_WISHED))
+    assert is_worth_telling(given.result(ExitCode.AS_WISHED, given.done(given.stopping())))
+    assert is_worth_telling(given.result(ExitCode.UNREACHED))
+    assert is_worth_telling(given.result(ExitCode.DEGRADED))
+
+
+# logs
+
+
+def test_log_lines_say_who_said_them():
+    found = (given.log("web.1@47", "h3", "listening", "[red]GET /"), given.log("web.10@9", "h1"),
+             given.log("web.2@47", "h2", error="no answer in 15 s"))  # fmt: skip
+    assert (
+        in_a_pipe(log_lines(found))
+        == """\
+web.1@47 h3 | listening
+web.1@47 h3 | [red]GET /
+web.10@9 h1 | (nothing yet)
+web.2@47 h2 | (not read: no answer in 15 s)
+"""
+    )
+    assert not all_asked(given.well(), found)
+    assert all_asked(given.well(), found[:2])
+
+
+def test_hosts_that_cant_be_asked_are_named():
+    assert in_a_pipe(unasked_lines(given.view())) == "h3 can't be asked: no answer from 10.0.0.3 port 22 in 2 s\n"
+    assert not all_asked(given.view(), ())
+
+
+# anything at all
+
+
+def test_no_markup_and_no_control_character_of_a_host_reaches_the_terminal():
+    evil = (given.log("web.1@47", "h3", "[bold]\x1b]0;owned\x07 [/nope] :smile:"),)
+    for told in (in_a_pipe(log_lines(evil)), on_a_terminal(log_lines(evil))):
+        assert "[bold]\\x1b]0;owned\\x07 [/nope] :smile:" in told
+
+
+def test_a_long_line_is_not_broken_or_cut_on_a_terminal():
+    long = "x" * 500
+    assert f"| {long}\n" in on_a_terminal(log_lines((given.log("web.1@47", "h3", long),)))
