@@ -1,22 +1,367 @@
-"""Distrusts the planner: finds the invariants of DESIGN section 2 that a plan breaks, before anything is done."""
+"""Distrusts the planner: finds the invariants of DESIGN section 2 that a plan breaks, before anything is done.
+
+It walks the plan stage by stage over what was seen, on its own: it shares no helper with the planner, only the model.
+Within a stage nothing is taken for granted: what it starts takes room before what it stops gives any back.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fleetctl.model.plan import Violation
+from fleetctl.model.desired import Desired, WantedJob
+from fleetctl.model.host import HostSpec
+from fleetctl.model.memory import Memory
+from fleetctl.model.plan import AwaitReady, Plan, Start, Stop, Upload, Violation, step_key
+from fleetctl.model.replica import InstanceName, ReplicaName
+from fleetctl.model.resources import Bytes, MilliCpu, Resources
+from fleetctl.model.snapshot import HostReport, InstanceReport, Phase, Reachable, Snapshot
+from fleetctl.model.verdict import Health, HostVerdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
-    from fleetctl.model.desired import Desired
-    from fleetctl.model.memory import Memory
-    from fleetctl.model.plan import Plan
-    from fleetctl.model.snapshot import Snapshot
-    from fleetctl.model.verdict import HostVerdict
+    from fleetctl.model.job import Release
+    from fleetctl.model.plan import Stage
 
 
 def violations(
     plan: Plan, desired: Desired, snapshot: Snapshot, verdicts: Mapping[str, HostVerdict], memory: Memory
 ) -> tuple[Violation, ...]:
-    return tuple(Violation("reason", str(action)) for action in plan.actions if not action.reason)
+    """Every broken invariant; none for a plan that may be executed."""
+    walk = _Walk.over(plan, desired, snapshot, verdicts, memory)
+    found = [*_common_sense(plan, memory), *walk.too_much_lost(), *walk.one_start_each()]
+    for number, stage in enumerate(plan.stages):
+        found += walk.stage(number, stage)
+    return tuple(found)
+
+
+def _common_sense(plan: Plan, memory: Memory) -> Iterator[Violation]:
+    if plan.generation != memory.generation + 1:
+        yield Violation("generation", f"{plan.generation} follows {memory.generation}")
+    for action in plan.actions:
+        if not action.reason:
+            yield Violation("reason", f"none for {action}")
+        if isinstance(action, Start | Upload) and action.epoch != plan.generation:
+            yield Violation("epoch", f"{action.epoch} in generation {plan.generation}: {action}")
+        if step_key(action) in memory.failed_steps:
+            yield Violation("failed step", f"planned again in the same run: {action}")
+
+
+@dataclass(slots=True)
+class _Thing:
+    """One instance as the plan so far leaves it."""
+
+    host: str
+    name: InstanceName
+    release: int
+    resources: Resources
+    ports: tuple[int, ...]
+    phase: Phase
+    ready: bool
+    was_ready: bool
+    ours: bool = False  # started by this plan
+
+    @classmethod
+    def seen(cls, host: str, row: InstanceReport) -> _Thing:
+        ports = tuple(number for _, number in row.ports)
+        ready = row.phase is Phase.READY
+        return cls(host, row.name, row.release, row.resources, ports, row.phase, ready, row.ever_ready or ready)
+
+    @property
+    def runs(self) -> bool:
+        return self.phase.wants_to_run
+
+
+@dataclass(slots=True)
+class _Walk:
+    plan: Plan
+    desired: Desired
+    snapshot: Snapshot
+    verdicts: Mapping[str, HostVerdict]
+    memory: Memory
+    jobs: dict[str, WantedJob]
+    specs: dict[str, HostSpec]
+    reports: dict[str, HostReport]  # of hosts that may be given orders
+    things: dict[str, dict[InstanceName, _Thing]] = field(default_factory=dict)  # by host
+    copies: dict[ReplicaName, list[_Thing]] = field(default_factory=dict)
+    freed: set[tuple[str, int]] = field(default_factory=set)  # host and port: left by what the plan stopped
+    gated: dict[tuple[str, InstanceName], int] = field(default_factory=dict)  # the stage of its last gate
+    started: dict[ReplicaName, list[tuple[int, str]]] = field(default_factory=dict)  # stage and host
+    doubtful: dict[ReplicaName, list[tuple[str, int]]] = field(default_factory=dict)  # host and epoch
+    uploaded: set[tuple[str, str]] = field(default_factory=set)
+    was_up: set[ReplicaName] = field(default_factory=set)
+    ran: set[ReplicaName] = field(default_factory=set)  # seen to run at the beginning
+
+    @classmethod
+    def over(
+        cls,
+        plan: Plan,
+        desired: Desired,
+        snapshot: Snapshot,
+        verdicts: Mapping[str, HostVerdict],
+        memory: Memory,
+    ) -> _Walk:
+        reports = {
+            name: seen.report
+            for name, seen in snapshot.hosts.items()
+            if isinstance(seen, Reachable)
+            and seen.report.fleet in (None, desired.fleet)
+            and name in verdicts
+            and verdicts[name].health in (Health.HEALTHY, Health.BROKEN)
+        }
+        walk = cls(
+            plan=plan,
+            desired=desired,
+            snapshot=snapshot,
+            verdicts=verdicts,
+            memory=memory,
+            jobs={job.name: job for job in desired.jobs},
+            specs={spec.name: spec for spec in desired.hosts},
+            reports=reports,
+        )
+        for host, report in reports.items():
+            for row in report.instances:
+                walk._add(_Thing.seen(host, row))
+        walk._look_ahead()
+        return walk
+
+    def _add(self, thing: _Thing) -> None:
+        self.things.setdefault(thing.host, {})[thing.name] = thing
+        self.copies.setdefault(thing.name.replica, []).append(thing)
+
+    def _look_ahead(self) -> None:
+        self.was_up = {name for name, copies in self.copies.items() if any(thing.ready for thing in copies)}
+        self.ran = {name for name, copies in self.copies.items() if any(thing.runs for thing in copies)}
+        for number, stage in enumerate(self.plan.stages):
+            for action in stage.actions:
+                if isinstance(action, AwaitReady):
+                    self.gated[action.host, action.instance] = number
+                elif isinstance(action, Start):
+                    self.started.setdefault(action.instance.replica, []).append((number, action.host))
+        for host, row in self._in_doubt():
+            self.doubtful.setdefault(row.name.replica, []).append((host, row.name.epoch))
+
+    # -- the plan as a whole
+
+    def too_much_lost(self) -> Iterator[Violation]:
+        silent = [name for name in self.specs if not isinstance(self.snapshot.hosts.get(name), Reachable)]
+        sick = [name for name, verdict in self.verdicts.items() if verdict.health is Health.BROKEN]
+        bad, total = len({*silent, *(set(sick) & set(self.specs))}), len(self.specs)
+        excess = len(silent) == total or (total >= 3 and bad / total >= 0.55)
+        if self.plan.actions and excess and not self.desired.force:
+            yield Violation("too much lost", f"{bad} of {total} hosts are bad, and the plan acts all the same")
+
+    def one_start_each(self) -> Iterator[Violation]:
+        for replica, started in self.started.items():
+            if len(started) > 1:
+                yield Violation("one start", f"{replica} is started on {', '.join(host for _, host in started)}")
+
+    # -- stage by stage
+
+    def stage(self, number: int, stage: Stage) -> Iterator[Violation]:
+        for action in stage.actions:
+            if action.host not in self.reports:
+                yield Violation("reachable", f"{action.host} may not be given orders: {action}")
+        known = [action for action in stage.actions if action.host in self.reports]
+        for action in known:
+            if isinstance(action, Start):
+                yield from self._start(number, action)
+        for action in known:
+            match action:
+                case Stop():
+                    yield from self._stop(number, action)
+                case AwaitReady():
+                    yield from self._await(action)
+                case Upload():
+                    self.uploaded.add((action.host, action.artifact))
+                case Start():
+                    pass
+        yield from self._budgets(number)
+
+    def _start(self, number: int, start: Start) -> Iterator[Violation]:
+        job = self.jobs.get(start.instance.job)
+        wished = job is not None and not job.stopped and start.instance.replica.index < job.replicas
+        if job is None or not wished:
+            yield Violation("wish", f"{start.instance} is not wished")
+            return
+        release = self._release(job, start.release)
+        if release is None:
+            yield Violation("release", f"release {start.release} of {job.name} is not known")
+            return
+        yield from self._may_start(number, start, job, release)
+        yield from self._may_be_there(start, job)
+        yield from self._has_room(start, release)
+        yield from self._has_ports(start, release)
+        self._add(
+            _Thing(
+                host=start.host,
+                name=start.instance,
+                release=start.release,
+                resources=release.spec.resources,
+                ports=tuple(port for _, port in start.ports),
+                phase=Phase.STARTING,
+                ready=False,
+                was_ready=False,
+                ours=True,
+            )
+        )
+
+    def _may_start(self, number: int, start: Start, job: WantedJob, release: Release) -> Iterator[Violation]:
+        replica = start.instance.replica
+        right = job.release if job.rolls or job.fallback is None else job.fallback
+        if start.release != right.number:
+            yield Violation("release", f"{start.instance} starts release {start.release} instead of {right.number}")
+        if replica in self.ran and not job.rolls:
+            yield Violation("heal rolls", f"{replica} runs, and {start.instance} is started though nothing is deployed")
+        if replica in self.doubtful and replica not in self.ran:
+            where = self.doubtful[replica][0][0]
+            yield Violation("suspect", f"{replica} may run on {where}, and is started on {start.host}")
+        if self.gated.get((start.host, start.instance), -1) <= number:
+            yield Violation("gate", f"nothing awaits {start.instance}")
+        artifact = release.artifact
+        held = artifact is None or artifact in self.reports[start.host].artifacts
+        if not held and (start.host, artifact) not in self.uploaded:
+            yield Violation("upload", f"{start.host} lacks the artifact of {start.instance}")
+
+    def _may_be_there(self, start: Start, job: WantedJob) -> Iterator[Violation]:
+        spec = self.specs.get(start.host)
+        if spec is None or self.verdicts[start.host].health is not Health.HEALTHY or start.host not in job.eligible:
+            yield Violation("placement", f"{start.instance} may not be on {start.host}")
+            return
+        for constraint in job.release.spec.constraints:
+            same = spec.label(constraint.label) == constraint.value
+            if same != (constraint.operator == "=="):
+                yield Violation("placement", f"{start.instance} on {start.host}: {constraint}")
+        seen = self.snapshot.hosts[start.host]
+        if not isinstance(seen, Reachable) or seen.address != start.address:
+            yield Violation("placement", f"{start.instance} is told the address {start.address!r}")
+
+    def _has_room(self, start: Start, release: Release) -> Iterator[Violation]:
+        spec, facts = self.specs.get(start.host), self.reports[start.host].facts
+        if spec is None:
+            return
+        given = spec.capacity
+        room = Resources(
+            MilliCpu(facts.cpu if given.cpu is None else given.cpu),
+            Bytes(facts.memory if given.memory is None else given.memory),
+            Bytes(facts.disk_total if given.disk is None else given.disk),
+        )
+        room -= spec.reserved
+        for thing in self.things.get(start.host, {}).values():
+            if thing.phase.holds_room:
+                room -= thing.resources
+        short = release.spec.resources.missing(room)
+        if short:
+            yield Violation("capacity", f"{start.instance} on {start.host}: {', '.join(short)}")
+
+    def _has_ports(self, start: Start, release: Release) -> Iterator[Violation]:
+        numbers = [number for _, number in start.ports]
+        asked = {port.name: port.fixed for port in release.spec.ports}
+        if len(set(numbers)) != len(numbers) or {name for name, _ in start.ports} != set(asked):
+            yield Violation("ports", f"{start.instance} gets {start.ports}")
+        for name, number in start.ports:
+            right = 20000 <= number <= 29999 if asked.get(name) is None else number == asked[name]
+            if not right:
+                yield Violation("ports", f"{start.instance} gets {number} for {name}")
+        here = self.things.get(start.host, {}).values()
+        held = {port for thing in here if thing.phase.holds_room for port in thing.ports}
+        in_use = {port for port in self.reports[start.host].ports_in_use if (start.host, port) not in self.freed}
+        if taken := set(numbers) & (held | in_use):
+            yield Violation("ports", f"{start.instance} on {start.host}: {sorted(taken)} already held")
+
+    def _stop(self, number: int, stop: Stop) -> Iterator[Violation]:
+        thing = self.things.get(stop.host, {}).get(stop.instance)
+        job = self.jobs.get(stop.instance.job)
+        if thing is None or not (thing.runs or thing.phase is Phase.STOPPING):
+            yield Violation("stop", f"{stop.instance} does not run on {stop.host}")
+            return
+        if job is None:
+            yield Violation("unwished", f"{stop.instance} is of a job that no wish names")
+        elif not self._may_stop(number, thing, job):
+            yield Violation("stop", f"{stop.instance} on {stop.host} is stopped without cause ({stop.reason})")
+        thing.phase, thing.ready = Phase.STOPPED, False
+        self.freed |= {(stop.host, port) for port in thing.ports}
+
+    def _may_stop(self, number: int, thing: _Thing, job: WantedJob) -> bool:
+        replica = thing.name.replica
+        if thing.phase is Phase.STOPPING or job.stopped or replica.index >= job.replicas:
+            return True
+        others = [other for other in self.copies[replica] if other is not thing]
+        succeeded = any(
+            other.runs and other.was_ready and other.name.epoch > thing.name.epoch and (other.ready or not thing.ready)
+            for other in others
+        )
+        if succeeded:
+            return True
+        if not job.rolls or not self._is_outdated(job, thing):
+            return False
+        restarts = [host for stage, host in self.started.get(replica, []) if stage > number]
+        if thing.ready:
+            return thing.host in restarts  # stop-first, on its own host; the budget is counted beside this
+        return bool(restarts) or any(other.ready for other in others)
+
+    def _is_outdated(self, job: WantedJob, thing: _Thing) -> bool:
+        release, spec = self._release(job, thing.release), self.specs.get(thing.host)
+        alike = thing.release == job.release.number or (release is not None and release.runs_like(job.release))
+        if not alike or spec is None or thing.host not in job.eligible:
+            return True
+        return any(
+            (spec.label(constraint.label) == constraint.value) != (constraint.operator == "==")
+            for constraint in job.release.spec.constraints
+        )
+
+    def _await(self, gate: AwaitReady) -> Iterator[Violation]:
+        thing = self.things.get(gate.host, {}).get(gate.instance)
+        if thing is None or not thing.runs:
+            yield Violation("gate", f"{gate.instance} does not run on {gate.host}, and is awaited")
+            return
+        thing.phase, thing.ready, thing.was_ready = Phase.READY, True, True
+
+    # -- what holds after every stage
+
+    def _budgets(self, number: int) -> Iterator[Violation]:
+        for job in self.desired.jobs:
+            wished = [] if job.stopped else [ReplicaName(job.name, index) for index in range(job.replicas)]
+            down = {name for name in wished if not any(thing.ready for thing in self.copies.get(name, []))}
+            by_us = down & self.was_up
+            budget = job.release.spec.update.budget(job.replicas)
+            if by_us and len(down) > budget:
+                what = f"{', '.join(map(str, sorted(down)))} of {job.name} are down, {budget} may be"
+                yield Violation("budget", f"after stage {number + 1}: {what}")
+            moving = {name for name in wished if name in self.was_up and self._is_moving(name)}
+            if len(moving) > max(1, budget) and any(self._is_unfinished(name) for name in moving):
+                what = f"{', '.join(map(str, sorted(moving)))} of {job.name} are in transition at once"
+                yield Violation("transition", f"after stage {number + 1}: {what}")
+
+    def _is_moving(self, replica: ReplicaName) -> bool:
+        """Down, or up with a newer instance that is not ready yet, or may be."""
+        copies = self.copies.get(replica, [])
+        ready = [thing.name.epoch for thing in copies if thing.ready]
+        if not ready:
+            return True
+        coming = [thing.name.epoch for thing in copies if thing.runs and not thing.was_ready]
+        doubtful = [epoch for _, epoch in self.doubtful.get(replica, [])]
+        return any(epoch > max(ready) for epoch in (*coming, *doubtful))
+
+    def _is_unfinished(self, replica: ReplicaName) -> bool:
+        """Whether this plan has started something of it that is not ready yet."""
+        return any(thing.ours and not thing.ready for thing in self.copies.get(replica, []))
+
+    # -- small questions
+
+    @staticmethod
+    def _release(job: WantedJob, number: int) -> Release | None:
+        return next((release for release in job.known if release.number == number), None)
+
+    def _in_doubt(self) -> Iterator[tuple[str, InstanceReport]]:
+        """What may run, for all we know, on hosts that gave no report and are not lost."""
+        for host, known in sorted(self.memory.hosts.items()):
+            if isinstance(self.snapshot.hosts.get(host), Reachable):
+                continue
+            verdict = self.verdicts.get(host)
+            if verdict is None and host not in self.specs:
+                verdict = known.verdict  # gone from the inventory: the last judgement stands
+            if verdict is None or verdict.health is not Health.LOST:
+                yield from ((host, row) for row in known.instances if row.phase.wants_to_run)
