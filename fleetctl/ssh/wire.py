@@ -1,0 +1,312 @@
+"""What a host may say, and the model types it becomes. Hosts are not trusted: all is bounded, typed, and cleaned of
+control characters, so that nothing a host sends can pass for ours on a terminal.
+
+The shapes are those of `host/protocol.py`. What a newer host says besides is passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from fleetctl.model.job import Digest
+from fleetctl.model.replica import Generation, InstanceName
+from fleetctl.model.resources import Bytes, MilliCpu, Resources
+from fleetctl.model.snapshot import (
+    Facts,
+    Guard,
+    HostReport,
+    InstanceReport,
+    Phase,
+    Problem,
+    ProblemKind,
+    Reach,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TEXT_CHARS_MAX = 2_000  # of a reason or a message: more is cut off
+LOG_LINE_CHARS_MAX = 16_000
+LOG_LINES_MAX = 10_000
+INSTANCES_MAX = 10_000
+ARTIFACTS_MAX = 100_000
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # all but tab
+
+
+class GarbledError(ValueError):
+    """A host said something that is not of the agreed shape."""
+
+
+def clean(text: str) -> str:
+    """`text` as one line without anything that a terminal obeys."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\n", " "))
+
+
+def _clean_lines(text: str) -> str:
+    return "\n".join(map(clean, text.split("\n")))
+
+
+def _cut(limit: int) -> Callable[[object], object]:
+    return lambda value: value[:limit] if isinstance(value, str) else value
+
+
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+Text = Annotated[str, BeforeValidator(_cut(TEXT_CHARS_MAX)), AfterValidator(clean)]
+Lines = Annotated[str, BeforeValidator(_cut(TEXT_CHARS_MAX)), AfterValidator(_clean_lines)]
+LogLine = Annotated[str, BeforeValidator(_cut(LOG_LINE_CHARS_MAX)), AfterValidator(clean)]
+Word = Annotated[str, Field(max_length=253), AfterValidator(clean)]  # a name, an address, a version
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(max_length=120), AfterValidator(lambda text: str(InstanceName.parse(text)))]
+Ports = Annotated[dict[Word, Port], Field(max_length=1000)]
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class Complaint(_Said):
+    """The error of an answer, or of the handshake."""
+
+    kind: Word
+    message: Text = ""
+    hint: Lines = ""
+    generation: Whole = 0
+    author: Text = ""
+    serial: Whole = 0
+    found: Word = ""
+    log: Annotated[list[LogLine], Field(max_length=LOG_LINES_MAX)] = []
+
+
+class Running(_Said):
+    version: Word
+    digest: Word
+
+
+class Hello(_Said):
+    """Step 3 of the handshake in `host/entry.py`."""
+
+    hello: Literal[1]
+    python: Annotated[list[Whole], Field(max_length=5)]
+    root: Annotated[str, Field(max_length=4096, pattern=r"^(/[^\x00-\x1f\x7f]*)?$")]
+    address: Word
+    send: bool
+    running: Running | None = None
+    error: Complaint | None = None
+
+
+class Linked(_Said):
+    linked: Literal[0, 1]
+    by: Literal["agent", "look"] = "agent"
+    error: Complaint | None = None
+
+
+class Ack(_Said):
+    """The envelope of every answer."""
+
+    id: Word
+    ok: bool
+    error: Complaint | None = None
+
+
+class _Problem(_Said):
+    kind: ProblemKind = Field(strict=False)
+    detail: Text
+    port: Port | None = None
+    pid: Whole | None = None
+
+
+class _Stuck(_Said):
+    pid: Whole
+    state: Word = ""
+    why: Text = ""
+
+
+class _Resources(_Said):
+    cpu_milli: Whole
+    memory_bytes: Whole
+    disk_bytes: Whole
+
+
+class Row(_Said):
+    instance: Name
+    release: Whole
+    phase: Phase = Field(strict=False)
+    pid: Whole | None
+    ready_for_s: Seconds | None
+    ever_ready: bool
+    restarts: Whole
+    last_exit: Text | None
+    reason: Text
+    problem: _Problem | None
+    age_s: Seconds
+    ports: Ports
+    address: Word
+    artifact: Sha256 | None
+    resources: _Resources
+    dropped_bytes: Whole
+    stuck: Annotated[list[_Stuck], Field(max_length=10_000)]
+
+    def report(self) -> InstanceReport:
+        problem = self.problem
+        return InstanceReport(
+            name=InstanceName.parse(self.instance),
+            release=self.release,
+            phase=self.phase,
+            ports=tuple(sorted(self.ports.items())),
+            address=self.address,
+            artifact=None if self.artifact is None else Digest(self.artifact),
+            resources=Resources(
+                MilliCpu(self.resources.cpu_milli),
+                Bytes(self.resources.memory_bytes),
+                Bytes(self.resources.disk_bytes),
+            ),
+            pid=self.pid,
+            ready_for_s=self.ready_for_s,
+            ever_ready=self.ever_ready,
+            restarts=self.restarts,
+            last_exit=self.last_exit,
+            reason=self.reason,
+            problem=None if problem is None else Problem(problem.kind, problem.detail, problem.port, problem.pid),
+            age_s=self.age_s,
+            dropped=Bytes(self.dropped_bytes),
+            stuck_pids=tuple(stuck.pid for stuck in self.stuck),
+        )
+
+
+class _Reach(_Said):
+    host: Word
+    address: Word
+    port: Port
+    ok: bool
+    age_s: Seconds = 0.0
+
+
+class _Guard(_Said):
+    generation: Whole
+    author: Text
+    at: Seconds
+
+
+class _Facts(_Said):
+    cpu_milli: Whole
+    memory_bytes: Whole
+    disk_total_bytes: Whole
+    disk_free_bytes: Whole
+    kernel: Word
+    arch: Word
+    python: Word
+    limits: Word
+
+
+class Report(_Said):
+    serial: Whole
+    boot: Word
+    boottime_s: Seconds
+    wallclock_s: Seconds
+    address: Word
+    host_id: Word
+    fleet: Word | None
+    guard: _Guard
+    facts: _Facts
+    ports_in_use: Annotated[list[Port], Field(max_length=65536)]
+    artifacts: Annotated[list[Sha256], Field(max_length=ARTIFACTS_MAX)]
+    instances: Annotated[list[Row], Field(max_length=INSTANCES_MAX)]
+    reach: Annotated[list[_Reach], Field(max_length=10_000)]
+    notes: Annotated[list[Text], Field(max_length=1000)]
+
+    def report(self, *, agent: bool, address: str) -> HostReport:
+        """`address` is where sshd saw us arrive, as the handshake told it."""
+        facts, guard = self.facts, self.guard
+        instances = tuple(sorted((row.report() for row in self.instances), key=lambda row: row.name))
+        if len({row.name for row in instances}) != len(instances):
+            raise GarbledError("an instance is reported twice")
+        return HostReport(
+            serial=self.serial,
+            boot=self.boot,
+            guard=Guard(Generation(guard.generation), guard.author, guard.at),
+            facts=Facts(
+                cpu=MilliCpu(facts.cpu_milli),
+                memory=Bytes(facts.memory_bytes),
+                disk_total=Bytes(facts.disk_total_bytes),
+                disk_free=Bytes(facts.disk_free_bytes),
+                kernel=facts.kernel,
+                arch=facts.arch,
+                python=facts.python,
+                limits=facts.limits,
+            ),
+            host_id=self.host_id,
+            fleet=self.fleet,
+            address=address or self.address,
+            agent=agent,
+            boottime_s=self.boottime_s,
+            wallclock_s=self.wallclock_s,
+            ports_in_use=frozenset(self.ports_in_use),
+            artifacts=frozenset(Digest(artifact) for artifact in self.artifacts),
+            instances=instances,
+            reach=_reach(self.reach),
+            notes=tuple(self.notes),
+        )
+
+
+class Observed(_Said):
+    report: Report
+
+
+class Claimed(_Said):
+    serial: Whole
+
+
+class About(_Said):
+    instance: Row
+
+
+class Logged(_Said):
+    lines: Annotated[list[LogLine], Field(max_length=LOG_LINES_MAX)]
+
+
+class Heard(_Said):
+    key: Word
+    ok: bool
+    detail: Text = ""
+
+
+class Probed(_Said):
+    answers: Annotated[list[Heard], Field(max_length=10_000)]
+
+
+class Reached(_Said):
+    reach: Annotated[list[_Reach], Field(max_length=10_000)]
+
+    def report(self) -> tuple[Reach, ...]:
+        return _reach(self.reach)
+
+
+class Received(_Said):
+    """The answer of `host/receive.py`."""
+
+    received: Annotated[int, Field(ge=-1)]
+    kind: Word = ""
+    message: Text = ""
+
+
+def _reach(rows: list[_Reach]) -> tuple[Reach, ...]:
+    return tuple(Reach(row.host, row.address, row.port, row.ok, row.age_s) for row in rows)
+
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+def parse(shape: type[Shape], said: Any) -> Shape:
+    """`said` as a value of that shape. Raises GarbledError, which names the first place that is wrong."""
+    try:
+        return shape.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise GarbledError(clean(f"{place}: {first['msg']}"[:TEXT_CHARS_MAX])) from None
