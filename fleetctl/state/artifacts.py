@@ -16,6 +16,7 @@ import stat
 import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetctl.errors import StateError, UsageError
@@ -25,7 +26,6 @@ from fleetctl.state.folder import prepare
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from io import BufferedReader
-    from pathlib import Path
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _BLOCK_BYTES = 1024 * 1024
@@ -34,12 +34,12 @@ _UNFINISHED = "unfinished-"
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One file or symlink of an artifact. Bytes, because names on disk are."""
+    """One file or symlink of an artifact."""
 
-    name: bytes  # relative to the artifact, with `/`
-    place: bytes
+    name: str  # relative to the artifact, with `/`; bytes that are no text are escaped as Python does in paths
+    place: Path
     executable: bool = False
-    target: bytes | None = None  # of a symlink
+    target: str | None = None  # of a symlink
 
 
 def digest_of(path: Path) -> Digest:
@@ -57,7 +57,10 @@ def digest_of(path: Path) -> Digest:
 
 
 class KeptArtifacts:
-    """Copies of artifacts beside the store, each whole or absent, each under its digest."""
+    """Copies of artifacts beside the store, each whole or absent, each under its digest.
+
+    From its first use on, and as long as this object lives, no other one removes a copy.
+    """
 
     def __init__(self, folder: Path) -> None:
         """`folder` is the state folder."""
@@ -87,7 +90,7 @@ class KeptArtifacts:
                     )
                 _finish(building)
                 _rename(building, kept)
-                _sync(os.fsencode(self._folder))
+                _sync(self._folder)
             finally:
                 _remove(building)
         return digest
@@ -107,7 +110,7 @@ class KeptArtifacts:
     def forget_unused(self, needed: Collection[Digest]) -> tuple[Digest, ...]:
         """Removes the copies that are not `needed`, and what a killed run left half done; says which copies.
 
-        Does nothing while another process works with kept copies: it may have kept what no release names yet.
+        Does nothing while another run works with kept copies: it may have kept what no release names yet.
         """
         if not self._folder.is_dir():
             return ()
@@ -131,7 +134,7 @@ class KeptArtifacts:
 
 
 class _Use:
-    """Says to other processes that this one works with the kept copies, for as long as it lives."""
+    """Says to other runs that this one works with the kept copies; ends with this object or its process."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / ".in-use"
@@ -161,73 +164,69 @@ class _Use:
 
 def _entries(path: Path) -> list[_Entry]:
     """Everything in the artifact that counts, sorted."""
-    place = os.fsencode(path)
-    try:
-        found = list(_walk(place)) if path.is_dir() else [_entry(place, os.path.basename(place))]  # noqa: PTH119
+    try:  # what the user names may be a symlink to the build; what lies in a folder stays what it is
+        mode = path.stat().st_mode
+        found = list(_walk(path)) if stat.S_ISDIR(mode) else [_entry(path.name, path, mode)]
     except OSError as error:
-        raise _unreadable(os.fsdecode(error.filename or place), error) from None
+        raise _unreadable(error.filename or path, error) from None
     if not found:
         raise UsageError(f"{path} is an empty folder: there is nothing to run in it")
-    return sorted(found, key=lambda entry: entry.name)
+    return sorted(found, key=lambda entry: os.fsencode(entry.name))
 
 
-def _walk(root: bytes) -> Iterator[_Entry]:
-    folders = [b""]
+def _walk(root: Path) -> Iterator[_Entry]:
+    folders = [root]
     while folders:
-        folder = folders.pop()
-        with os.scandir(os.path.join(root, folder)) as found:  # noqa: PTH118 (bytes)
-            for item in found:
-                name = os.path.join(folder, item.name)  # noqa: PTH118
-                if item.is_dir(follow_symlinks=False):
-                    folders.append(name)
-                else:
-                    yield _entry(item.path, name, follow=False)
+        for place in folders.pop().iterdir():
+            mode = place.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                folders.append(place)
+            else:
+                yield _entry(place.relative_to(root).as_posix(), place, mode)
 
 
-def _entry(place: bytes, name: bytes, *, follow: bool = True) -> _Entry:
-    """`follow`: what the user names may be a symlink to the build; what lies in a folder stays what it is."""
-    mode = os.stat(place, follow_symlinks=follow).st_mode  # noqa: PTH116
-    if b"\n" in name:
-        raise UsageError(f"{os.fsdecode(place)!r}: the name of a file in an artifact can't contain a line break")
+def _entry(name: str, place: Path, mode: int) -> _Entry:
+    if "\n" in name:
+        raise UsageError(f"{str(place)!r}: the name of a file in an artifact can't contain a line break")
     if stat.S_ISREG(mode):
         return _Entry(name, place, executable=bool(mode & stat.S_IXUSR))
     if stat.S_ISLNK(mode):
-        target = os.readlink(place)  # noqa: PTH115
-        if b" " in target or b"\n" in target:  # two different listings could read the same
-            raise UsageError(f"{os.fsdecode(place)!r}: the target of a symlink in an artifact can't contain spaces")
+        target = os.readlink(place)  # noqa: PTH115 (a path would lose a leading ./)
+        if " " in target or "\n" in target:  # two different listings could read the same
+            raise UsageError(f"{str(place)!r}: the target of a symlink in an artifact can't contain spaces")
         return _Entry(name, place, target=target)
-    raise UsageError(f"{os.fsdecode(place)} is neither a file, a folder nor a symlink: it can't be part of an artifact")
+    raise UsageError(f"{place} is neither a file, a folder nor a symlink: it can't be part of an artifact")
 
 
 def _line(entry: _Entry) -> bytes:
+    name = os.fsencode(entry.name)
     if entry.target is not None:
-        return b"link %s %s\n" % (entry.target, entry.name)
+        return b"link %s %s\n" % (os.fsencode(entry.target), name)
     try:
         with _opened(entry) as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise _unreadable(os.fsdecode(entry.place), error) from None
-    return b"%d %s %s\n" % (755 if entry.executable else 644, content.encode(), entry.name)
+        raise _unreadable(entry.place, error) from None
+    return b"%d %s %s\n" % (755 if entry.executable else 644, content.encode(), name)
 
 
 def _opened(entry: _Entry) -> BufferedReader:
     try:
-        return open(entry.place, "rb")  # noqa: PTH123 (bytes; closed by the caller)
+        return entry.place.open("rb")
     except OSError as error:
-        raise _unreadable(os.fsdecode(entry.place), error) from None
+        raise _unreadable(entry.place, error) from None
 
 
 def _copy(source: Path, into: Path) -> None:
     """The files and symlinks of `source`, synced, with everyone's write bits off."""
     into.mkdir(mode=0o700)
-    root = os.fsencode(into)
     for entry in _entries(source):
-        place = os.path.join(root, entry.name)  # noqa: PTH118
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
+        place = into / entry.name
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if entry.target is not None:
-            os.symlink(entry.target, place)  # noqa: PTH211
+            place.symlink_to(entry.target)
             continue
-        with _opened(entry) as old, open(place, "xb") as new:  # noqa: PTH123
+        with _opened(entry) as old, place.open("xb") as new:
             shutil.copyfileobj(old, new, _BLOCK_BYTES)
             new.flush()
             os.fchmod(new.fileno(), 0o555 if entry.executable else 0o444)
@@ -245,12 +244,17 @@ def _rename(building: Path, kept: Path) -> None:
 
 def _finish(building: Path) -> None:
     """Makes the folders durable and takes their write bits."""
-    for folder, _, _ in os.walk(os.fsencode(building), topdown=False):
+    for folder in _folders(building):
         _sync(folder)
-        os.chmod(folder, 0o555)  # noqa: PTH101, S103
+        folder.chmod(0o555)
 
 
-def _sync(folder: bytes) -> None:
+def _folders(copy: Path) -> list[Path]:
+    """The copy's folders, the inner ones first."""
+    return [Path(folder) for folder, _, _ in os.walk(copy, topdown=False)]
+
+
+def _sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -262,8 +266,8 @@ def _remove(copy: Path) -> None:
     """A copy that may be absent, half done, or without write bits."""
     if not copy.is_dir():
         return
-    for folder, _, _ in os.walk(os.fsencode(copy)):
-        os.chmod(folder, 0o700)  # noqa: PTH101
+    for folder in _folders(copy):
+        folder.chmod(0o700)
     shutil.rmtree(copy)
 
 
@@ -277,5 +281,5 @@ def _explained(folder: Path, doing: str) -> Iterator[None]:
         ) from None
 
 
-def _unreadable(place: str, error: OSError) -> UsageError:
+def _unreadable(place: Path | str, error: OSError) -> UsageError:
     return UsageError(f"{place} can't be read: {error.strerror or error}", hint="build it, or mend `artifact:`")

@@ -61,8 +61,10 @@ class Database:
         """Makes folder and file where they are absent, for their owner alone. Raises StateError."""
         prepare(folder)
         path = folder / FILE
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        try:  # never opened where it is there: closing it would drop this process's locks on it
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
         except OSError as error:
             raise unusable(folder, error) from None
         return cls(path, watcher)
@@ -112,7 +114,7 @@ def _engine(path: Path) -> Engine:
 
 
 def _prepare_connection(connection: Any, _record: object) -> None:
-    """A rollback journal cut to nothing and synced at each commit: 0.9 ms, durable, and one plain file between runs.
+    """A rollback journal that is cut to nothing and synced at each commit: durable, in 0.9 ms.
 
     A write-ahead log would take 0.2 ms, but needs shared memory, which a home folder on a network does not have.
     """

@@ -45,8 +45,8 @@ def dump_spec(spec: JobSpec) -> str:
     text = dump(JobSpec, spec)
     if load(JobSpec, text, what=f"job {spec.name}") != spec:
         raise UsageError(
-            f"job {spec.name}: a value in it can't be kept exactly (a date, NaN or broken text in a variable)",
-            hint="write it as text, in quotes",
+            f"job {spec.name}: one of its variables can't be kept exactly",
+            hint="what is a date, NaN, a key that is no text, or broken text has to be written as text, in quotes",
         )
     return text
 

@@ -1,0 +1,80 @@
+"""What is read from the store is equal to what was written."""
+
+import datetime as dt
+import math
+from typing import get_args
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleetctl.errors import StateError, UsageError
+from fleetctl.model.job import JobSpec, UpdatePolicy
+from fleetctl.model.memory import HostMemory
+from fleetctl.model.plan import Action, AwaitReady, Held, HeldKind, Start, Stop, Upload
+from fleetctl.model.template import Template
+from fleetctl.model.verdict import HostVerdict
+from fleetctl.state.identity import Process
+from fleetctl.state.records import ACTION_KINDS, TEXT_MAX, cut, dump, dump_spec, load, load_tuple
+from tests.unit.state.values import any_value
+
+STORED = (JobSpec, HostMemory, HostVerdict, Held, Upload, Start, AwaitReady, Stop, Process)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.sampled_from(STORED).flatmap(lambda kind: st.tuples(st.just(kind), any_value(kind))))
+def test_a_value_comes_back_equal_in_every_field(drawn):
+    kind, value = drawn
+    text = dump(kind, value)
+    back = load(kind, text, what="it")
+    assert back == value
+    assert dump(kind, back) == text  # also the fields that equality leaves out
+
+
+@given(any_value(JobSpec))
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_any_spec_that_yaml_can_give_can_be_kept(spec):
+    assert load(JobSpec, dump_spec(spec), what="it") == spec
+
+
+def test_a_template_stays_a_template_and_text_that_looks_like_one_stays_text():
+    spec = JobSpec(
+        "web", "app", ("{{ address }}", Template("{{ address }}", (("v", [1, {"a": None}]),)), '{"source": ""}')
+    )
+    assert load(JobSpec, dump_spec(spec), what="it").command == spec.command
+
+
+def test_a_percentage_stays_text_and_a_count_a_number():
+    for max_unavailable in ("25%", "2", 2):
+        spec = JobSpec("web", "app", ("w",), update=UpdatePolicy(max_unavailable))
+        back = load(JobSpec, dump_spec(spec), what="it").update.max_unavailable
+        assert (type(back), back) == (type(max_unavailable), max_unavailable)
+
+
+@pytest.mark.parametrize("value", [dt.date(2026, 1, 5), math.nan, {1: "integer key"}, (1, 2), "\udc80"])
+def test_a_spec_that_would_come_back_different_is_refused_by_the_name_of_its_job(value):
+    spec = JobSpec("web", "app", (Template("{{ address }}{{ v }}", (("v", value),)),))
+    with pytest.raises(UsageError, match="job web"):
+        dump_spec(spec)
+
+
+def test_a_host_that_sends_broken_text_does_not_keep_the_rest_from_being_stored():
+    held = Held("web.0", HeldKind.STUCK, "not \udc80 text")
+    assert load(Held, dump(Held, held), what="it").reason == "not ? text"
+    assert load_tuple(str, dump(tuple[str, ...], ("a\udfff", "b")), what="it") == ("a?", "b")
+
+
+def test_what_a_host_says_is_cut_and_holds_no_character_that_a_database_refuses():
+    assert cut("a\0b") == "a?b"
+    assert len(cut("x" * 1_000_000)) < TEXT_MAX + 100
+
+
+def test_a_damaged_record_is_told_with_what_it_is_and_where():
+    with pytest.raises(StateError, match=r"the stored record of host h1 can't be read: silent_runs: .*integer"):
+        load(HostMemory, '{"silent_runs": "many"}', what="host h1")
+    with pytest.raises(StateError, match="the stored record of host h1"):
+        load(HostMemory, "{", what="host h1")
+
+
+def test_every_kind_of_action_can_be_read_back():
+    assert set(ACTION_KINDS.values()) == set(get_args(Action))
