@@ -133,7 +133,7 @@ class Conversation:
         self.end: str | None = None  # why nothing can be asked any more
         self._reader = asyncio.create_task(self._read_answers())
 
-    async def ask(self, verb: str, timeout_s: float, **content: Any) -> dict[str, Any]:
+    async def ask(self, verb: str, content: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
         """The answer to one request. Raises RefusedError; UnansweredError when none came, for whatever reason."""
         if self.end is not None:
             raise UnansweredError(self._host, f"can't be asked to {verb}: the link ended: {self.end}")
@@ -142,12 +142,12 @@ class Conversation:
         answered: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[operation] = answered
         try:
-            async with asyncio.timeout(timeout_s):
-                self._channel.write(json.dumps({"id": operation, "do": verb, **content}).encode() + b"\n")
+            async with asyncio.timeout(limit_s):
+                self._channel.write(json.dumps({**content, "id": operation, "do": verb}).encode() + b"\n")
                 await self._channel.drain()
                 answer = await answered
         except TimeoutError:
-            raise UnansweredError(self._host, f"gave no answer to {verb} in {timeout_s:g} s") from None
+            raise UnansweredError(self._host, f"gave no answer to {verb} in {limit_s:g} s") from None
         except ChannelEndError as error:
             raise UnansweredError(self._host, f"the link broke before {verb} was answered: {error}") from None
         finally:

@@ -195,13 +195,13 @@ class Link:
         except (HostError, StaleOrderError):
             return
 
-    async def _order(self, verb: str, limit_s: float, **content: Any) -> dict[str, Any]:
+    async def _order(self, verb: str, limit_s: float, /, **content: Any) -> dict[str, Any]:
         try:
-            return await self._conversation.ask(verb, limit_s, **content)
+            return await self._conversation.ask(verb, content, limit_s)
         except RefusedError as refused:
             raise _refusal(self.host.name, verb, refused) from None
 
-    async def _ask(self, shape: type[wire.Shape], verb: str, limit_s: float, **content: Any) -> wire.Shape:
+    async def _ask(self, shape: type[wire.Shape], verb: str, limit_s: float, /, **content: Any) -> wire.Shape:
         answer = await self._order(verb, limit_s, **content)
         try:
             return wire.parse(shape, answer)
