@@ -24,7 +24,7 @@ from fleetctl.model.unreachable import UnreachableError
 from fleetctl.ssh.access import CIPHERS, KEX, Access, AccessError, KnownHosts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 CONNECT_S = 2.0
 BANNER_S = 3.0  # a paused machine accepts TCP at once and never says a word
@@ -63,11 +63,12 @@ class Connection:
             self.ssh.abort()
 
 
-async def dial(host: HostSpec, access: Access) -> Connection:
+async def dial(host: HostSpec, access: Access, *, on_banner: Callable[[], None] = lambda: None) -> Connection:
     """One fresh connection to `host`. Raises UnreachableError; TransientError where another try is worth it."""
     sock = await _connect(host)
     try:
         await _await_banner(host, sock)
+        on_banner()
         return await _login(host, sock, access)
     except BaseException:
         sock.close()

@@ -66,8 +66,8 @@ class Link:
         await self.close()
 
     @property
-    def lost(self) -> bool:
-        """Nothing can be asked over it any more: open another (see `redial`)."""
+    def closed(self) -> bool:
+        """Nothing can be asked over it any more, whoever ended it: open another (see `redial`)."""
         return self._conversation.end is not None
 
     async def close(self) -> None:
@@ -116,7 +116,7 @@ class Link:
         return said.instance.report()
 
     async def wait(
-        self, instance: InstanceName, until: Literal["ready", "stopped"], for_s: float, timeout_s: float
+        self, instance: InstanceName, *, until: Literal["ready", "stopped"], for_s: float, timeout_s: float
     ) -> InstanceReport:
         """Until the instance has been so for `for_s` in one piece. Raises WaitError with its last lines."""
         said = await self._ask(
@@ -209,21 +209,29 @@ class Link:
             raise HostError(self.host.name, f"its answer to {verb} can't be understood: {error}") from None
 
 
-async def open_link(host: HostSpec, credentials: Access, *, mode: Literal["drive", "look"], fleet: str) -> Link:
+async def open_link(
+    host: HostSpec,
+    access: Access,
+    *,
+    mode: Literal["drive", "look"],
+    fleet: str,
+    on_banner: Callable[[], None] = lambda: None,
+) -> Link:
     """One fresh try to link to a host. Raises UnreachableError, which names the layer that failed.
 
-    `drive` brings and starts the host program where it is missing; `look` changes nothing there.
+    `drive` brings and starts the host program where it is missing; `look` changes nothing there. `on_banner` is called
+    once the host has shown that it lives: what still fails after that is not silence.
     """
-    connection = await dial(host, credentials)
+    connection = await dial(host, access, on_banner=on_banner)
     try:
         linkage = await bootstrap.link(connection, mode=mode, fleet=fleet)
     except BaseException:
         await connection.close()
         raise
-    return Link(host, credentials, connection, linkage)
+    return Link(host, access, connection, linkage)
 
 
-async def redial(host: HostSpec, credentials: Access, *, mode: Literal["drive", "look"], fleet: str) -> Link:
+async def redial(host: HostSpec, access: Access, *, mode: Literal["drive", "look"], fleet: str) -> Link:
     """Link again to a host that answered before: tried up to three times where that may help, with jitter between."""
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(TransientError),
@@ -232,7 +240,7 @@ async def redial(host: HostSpec, credentials: Access, *, mode: Literal["drive", 
         reraise=True,
     ):
         with attempt:
-            return await open_link(host, credentials, mode=mode, fleet=fleet)
+            return await open_link(host, access, mode=mode, fleet=fleet)
     raise AssertionError("unreachable: the last failure is raised again")
 
 
