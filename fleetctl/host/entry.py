@@ -40,6 +40,563 @@ drive   makes the root (0700) with artifacts/ incoming/ instances/, unpacks the 
         is not there yet, starts the supervisor where none lives, and asks one of an older version (or of the same version
         with another digest) to execute the new program in place. A newer one is left alone and linked to: see `running`.
 look    writes nothing. A living agent is linked to, whatever its version. Without one, look.py (from the bundle or from
-        the folder, never leaving a .pyc) answers observe, logs, await and probe from the files and /proc; anything else
-        gets the error `no_agent`.
+        the folder, never leaving a .pyc) answers observe, logs and probe from the files and /proc; anything else gets
+        the error `no_agent`.
 """
+
+import errno
+import json
+import os
+import select
+import socket
+import stat
+import sys
+import time
+
+PACKAGE = "fleetctl_host"
+LINE_BYTES_MAX = 64 * 1024
+START_WAIT_S = 10.0
+ANSWER_WAIT_S = 10.0
+CHECK_WAIT_S = 10.0
+UNSENT_BYTES_MAX = 1024 * 1024
+REMOTE_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs")
+FOLDERS = ("artifacts", "incoming", "instances")
+
+
+class Failure(Exception):
+    """What went wrong, for the other side: (kind, message, hint)."""
+
+    def error(self):
+        kind, message, hint = self.args
+        return {"kind": kind, "message": message, "hint": hint}
+
+
+# Talking, without a buffer
+
+
+def read_exactly(count: int) -> bytes:
+    content = b""
+    while len(content) < count:
+        part = os.read(0, min(count - len(content), 1024 * 1024))
+        if not part:
+            raise EOFError
+        content += part
+    return content
+
+
+def read_line(descriptor: int, limit: int = LINE_BYTES_MAX) -> bytes:
+    """One line, byte by byte: what follows it is not ours to take."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(descriptor, 1)
+        if not byte or len(line) >= limit:
+            raise EOFError
+        line += byte
+    return line
+
+
+def say(value) -> None:
+    content = json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n"
+    while content:
+        content = content[os.write(1, content) :]
+
+
+# The root
+
+
+def default_root() -> str:
+    if os.getuid() == 0:
+        return "/var/lib/fleetctl"
+    home = os.environ.get("HOME", "")
+    if not os.path.isabs(home):
+        import pwd
+
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            raise Failure("root", "user %d has no home" % os.getuid(), "set fleet_root for this host") from None
+    return os.path.join(home, ".local", "share", "fleetctl")
+
+
+def file_system_of(path: str, mounts: str) -> str:
+    """The type of the file system a path is on, by the text of /proc/self/mountinfo; of mounts above it, the deepest."""
+    best, found = "", ""
+    for line in mounts.splitlines():
+        words = line.split(" ")
+        if "-" not in words:
+            continue
+        place = words[4].encode().decode("unicode_escape")  # \040 is a blank
+        inside = path == place or path.startswith(place.rstrip("/") + "/")
+        if inside and len(place) >= len(best):
+            best, found = place, words[words.index("-") + 1]
+    return found
+
+
+def existing(path: str) -> str:
+    """The deepest part of a path that is there, links resolved."""
+    while not os.path.isdir(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    return os.path.realpath(path)
+
+
+def check_root(root: str) -> None:
+    """Refuse a root on a file system of another machine: locks, FIFOs and sockets mean nothing there."""
+    try:
+        with open("/proc/self/mountinfo") as file:
+            kind = file_system_of(existing(root), file.read())
+    except OSError:
+        return
+    if kind in REMOTE_FILE_SYSTEMS:
+        hint = "set fleet_root to a folder on a disk of this host, such as /var/tmp/fleetctl-%d" % os.getuid()
+        raise Failure("root", "%s is on %s, which other hosts share" % (root, kind), hint)
+
+
+def make_root(root: str) -> None:
+    try:
+        os.makedirs(root, 0o700, exist_ok=True)
+        state = os.stat(root)
+        if state.st_uid != os.getuid():
+            raise Failure("root", "%s belongs to user %d" % (root, state.st_uid), "set another fleet_root")
+        if stat.S_IMODE(state.st_mode) != 0o700:
+            os.chmod(root, 0o700)
+        for name in FOLDERS:
+            os.makedirs(os.path.join(root, name), 0o700, exist_ok=True)
+    except OSError as error:
+        message = "%s can't be made: %s" % (root, error.strerror)
+        raise Failure("root", message, "make it writable for this user, or set fleet_root") from None
+
+
+# What runs there
+
+
+def stat_words(pid: int):
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def running(root: str):
+    """The living supervisor's program, by what it wrote into its lock and by what /proc says of that process; or None."""
+    try:
+        with open(os.path.join(root, "supervisor.lock"), "rb") as file:
+            pid, start, version, digest = file.read(4096).decode().split()[:4]
+        words = stat_words(int(pid))
+    except (OSError, ValueError):
+        return None
+    if len(words) > 19 and words[19].decode() == start and words[0] not in (b"Z", b"X"):
+        return {"version": version, "digest": digest}
+    return None
+
+
+def connect(root: str):
+    """A connection to the agent, or None. Through the folder: a socket's path may not be longer than 107 bytes."""
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.chdir(root)
+        connection.connect("agent.sock")
+    except OSError:
+        connection.close()
+        return None
+    finally:
+        os.fchdir(here)
+        os.close(here)
+    return connection
+
+
+def greeted(root: str, wait_s: float, digest: str = ""):
+    """A connection on which the agent has said hello; with a digest, the agent of that program. None: not in time."""
+    end = time.monotonic() + wait_s
+    while True:
+        connection = connect(root)
+        if connection is not None:
+            connection.settimeout(max(0.1, end - time.monotonic()))
+            try:
+                hello = json.loads(read_greeting(connection).decode())
+                if not digest or hello["digest"] == digest:
+                    connection.settimeout(None)
+                    return connection
+            except (OSError, ValueError, KeyError, EOFError):
+                pass
+            connection.close()
+        if time.monotonic() >= end:
+            return None
+        time.sleep(0.02)
+
+
+def read_greeting(connection) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = connection.recv(1)
+        if not byte or len(line) > 4096:
+            raise EOFError
+        line += byte
+    return line
+
+
+# Bringing the program
+
+
+def unbundle(content: bytes, digest: str):
+    """{file name: its text}, checked."""
+    import hashlib
+    import zlib
+
+    try:
+        plain = zlib.decompress(content)
+    except zlib.error as error:
+        raise Failure("bundle", "the host program arrived broken: %s" % error, "try again") from None
+    if hashlib.sha256(plain).hexdigest() != digest:
+        raise Failure("bundle", "the host program is not what its digest says", "try again")
+    files = json.loads(plain.decode("ascii"))
+    for name in files:
+        if not name.endswith(".py") or "/" in name or name.startswith("."):
+            raise Failure("bundle", "the host program has a file named %r" % name, "")
+    return files
+
+
+def install(root: str, digest: str, version: str, files) -> None:
+    """Make <root>/program-<digest>/ appear whole, on the disk, and seen to load under this Python."""
+    target = os.path.join(root, "program-" + digest)
+    temporary = "%s.%d.new" % (target, os.getpid())
+    package = os.path.join(temporary, PACKAGE)
+    try:
+        os.makedirs(package, 0o700)
+        for name in files:
+            write_file(os.path.join(package, name), files[name])
+        write_file(os.path.join(temporary, "VERSION"), version + "\n")
+        check_program(os.path.join(package, "main.py"))
+        for folder in (package, temporary):
+            sync(folder)
+        os.rename(temporary, target)
+        sync(root)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # those: somebody else was faster
+            message = "the host program can't be written to %s: %s" % (root, error.strerror)
+            raise Failure("root", message, "make room or make it writable, or set fleet_root") from None
+    finally:
+        remove(temporary)
+
+
+def write_file(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(folder: str) -> None:
+    for parent, folders, names in os.walk(folder, topdown=False):
+        for name in names:
+            os.unlink(os.path.join(parent, name))
+        for name in folders:
+            os.rmdir(os.path.join(parent, name))
+        os.rmdir(parent)
+
+
+def python(main_file: str, *arguments: str) -> None:
+    """Become that program, with nothing of the session's environment but where programs are found."""
+    os.execve(
+        sys.executable,
+        [sys.executable, "-I", "-S", "-E", main_file] + list(arguments),
+        {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8"},
+    )
+
+
+def check_program(main_file: str) -> None:
+    """Have every module loaded once, which also leaves the compiled ones beside them."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            null = os.open("/dev/null", os.O_RDWR)
+            os.dup2(null, 0)
+            os.dup2(write, 1)
+            os.dup2(write, 2)
+            python(main_file, "check")
+        finally:
+            os._exit(127)
+    os.close(write)
+    said = b""
+    end = time.monotonic() + CHECK_WAIT_S
+    while select.select([read], [], [], max(0.0, end - time.monotonic()))[0]:
+        part = os.read(read, 65536)
+        if not part:
+            break
+        said += part
+    else:
+        os.kill(pid, 9)
+    os.close(read)
+    if os.waitpid(pid, 0)[1]:
+        message = "the host program does not run under %s: %s" % (sys.executable, last_line(said))
+        raise Failure("bundle", message, "set fleet_python for this host")
+
+
+def last_line(content: bytes) -> str:
+    lines = content.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:500] if lines else "it said nothing"
+
+
+# Starting it
+
+
+def start_supervisor(root: str, digest: str) -> None:
+    """Start it out of this session, and return when it holds its lock, or when another was faster."""
+    main_file = os.path.join(root, "program-" + digest, PACKAGE, "main.py")
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            null = os.open("/dev/null", os.O_RDWR)
+            log = os.open(os.path.join(root, "agent.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(null, 0)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.set_inheritable(write, True)
+            os.umask(0o077)
+            os.chdir("/")
+            python(main_file, "supervisor", root, str(write), "-1")
+        finally:
+            os._exit(127)
+    os.close(write)
+    os.waitpid(pid, 0)
+    ready = select.select([read], [], [], START_WAIT_S)[0]
+    word = os.read(read, 16) if ready else b""
+    os.close(read)
+    if word not in (b"ok", b"taken"):
+        raise Failure("start", "the supervisor did not start: %s" % complaint(root), "see agent.log in %s" % root)
+
+
+def complaint(root: str) -> str:
+    try:
+        with open(os.path.join(root, "agent.log"), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            return last_line(file.read())
+    except OSError as error:
+        return str(error)
+
+
+def ask_upgrade(root: str, digest: str, version: str) -> None:
+    try:
+        descriptor = os.open(os.path.join(root, "supervisor.ctl"), os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        os.write(descriptor, ("exec %s %s\n" % (digest, version)).encode())
+    finally:
+        os.close(descriptor)
+
+
+def parsed(version: str):
+    return [int(part) for part in version.split(".")]
+
+
+def wants_upgrade(alive, program) -> bool:
+    if alive["digest"] == program["digest"]:
+        return False
+    return parsed(alive["version"]) <= parsed(program["version"])
+
+
+def bring_up(root: str, program):
+    """Whatever it takes to have an agent that answers. Gives the connection."""
+    for _ in range(2):  # a supervisor may die between the look and the request
+        alive = running(root)
+        if alive is None:
+            start_supervisor(root, program["digest"])
+            alive = running(root) or program
+        expected = alive["digest"]
+        if wants_upgrade(alive, program):
+            ask_upgrade(root, program["digest"], program["version"])
+            expected = program["digest"]
+        connection = greeted(root, ANSWER_WAIT_S, expected)
+        if connection is not None:
+            return connection
+        if running(root) is not None:
+            break
+    message = "its agent does not answer: %s" % complaint(root)
+    raise Failure("agent", message, "see agent.log in %s" % root)
+
+
+# Linking
+
+
+def relay(connection, address: str) -> None:
+    """Bytes from here to the agent and back, until either side ends."""
+    connection.sendall(json.dumps({"do": "arrive", "address": address}).encode("ascii") + b"\n")
+    agent = connection.fileno()
+    for descriptor in (0, 1, agent):
+        os.set_blocking(descriptor, False)
+    ways = {0: (agent, bytearray()), agent: (1, bytearray())}
+    ended = False
+    while not ended or ways[agent][1]:
+        poll = select.poll()
+        interest = {0: 0, 1: 0, agent: 0}
+        for source, (target, unsent) in ways.items():
+            if len(unsent) < UNSENT_BYTES_MAX and not ended:
+                interest[source] |= select.POLLIN
+            if unsent:
+                interest[target] |= select.POLLOUT
+        for descriptor, events in interest.items():
+            if events or descriptor == 1:  # of fd 1 at least its end is heard
+                poll.register(descriptor, events)
+        for descriptor, events in poll.poll():
+            if descriptor == 1 and events & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
+                return
+            if descriptor in ways and events & (select.POLLIN | select.POLLHUP | select.POLLERR):
+                if not fill(descriptor, ways[descriptor][1]):
+                    if descriptor == 0:
+                        return
+                    ended = True  # the agent's last words are still to be passed on
+            for target, unsent in ways.values():
+                if target == descriptor and events & select.POLLOUT:
+                    spill(target, unsent)
+
+
+def fill(source: int, unsent: bytearray) -> bool:
+    try:
+        part = os.read(source, 65536)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    unsent += part
+    return bool(part)
+
+
+def spill(target: int, unsent: bytearray) -> None:
+    try:
+        del unsent[: os.write(target, bytes(unsent[:65536]))]
+    except BlockingIOError:
+        pass
+
+
+def look(root: str, program, files, address: str) -> None:
+    """Serve this link from the files, with modules that come from memory or from the folder and leave nothing there."""
+    sys.dont_write_bytecode = True
+    if files is None:
+        sys.path.insert(0, os.path.join(root, "program-" + program["digest"]))
+    else:
+        sys.meta_path.insert(0, InMemory(files))
+    module = __import__(PACKAGE + ".look").look
+    served = module.Look(root, program["version"], program["digest"])
+    say({"linked": 1, "by": "look"})
+    served.serve(0, 1, address)
+
+
+class InMemory:
+    """Finds and loads the modules of the bundle."""
+
+    def __init__(self, files) -> None:
+        self.files = files
+
+    def find_spec(self, name, _path=None, _target=None):
+        from importlib.util import spec_from_loader
+
+        if name == PACKAGE:
+            return spec_from_loader(name, self, is_package=True)
+        if name.startswith(PACKAGE + ".") and name.rpartition(".")[2] + ".py" in self.files:
+            return spec_from_loader(name, self)
+        return None
+
+    def create_module(self, _spec):
+        return None
+
+    def exec_module(self, module) -> None:
+        name = "__init__" if module.__name__ == PACKAGE else module.__name__.rpartition(".")[2]
+        exec(compile(self.files[name + ".py"], name + ".py", "exec"), module.__dict__)  # noqa: S102
+
+
+# All of it
+
+
+def read_request():
+    try:
+        request = json.loads(read_line(0).decode())
+        program = request["program"]
+        parsed(program["version"])
+        sound = request["mode"] in ("drive", "look") and program["digest"].isalnum() and 0 < program["bytes"] < 2**24
+        root = request["root"]
+        if not sound or not (root is None or os.path.isabs(root)):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Failure("malformed", "the first line is not what entry.py expects", "") from None
+    return request
+
+
+def server_address() -> str:
+    words = os.environ.get("SSH_CONNECTION", "").split()
+    return words[2] if len(words) == 4 else ""
+
+
+def main() -> int:
+    hello = {
+        "hello": 1,
+        "python": list(sys.version_info[:3]),
+        "uid": os.getuid(),
+        "root": "",
+        "address": server_address(),
+        "installed": False,
+        "agent": False,
+        "running": None,
+        "send": False,
+        "error": None,
+    }
+    try:
+        request = read_request()
+        mode, program = request["mode"], request["program"]
+        if sys.version_info < (3, 6):
+            raise Failure("python", "python3 is %d.%d here, 3.6 is needed" % sys.version_info[:2], "set fleet_python")
+        root = hello["root"] = os.path.normpath(request["root"] or default_root())
+        check_root(root)
+        if mode == "drive":
+            make_root(root)
+        hello["installed"] = os.path.isdir(os.path.join(root, "program-" + program["digest"]))
+        alive = hello["running"] = running(root)
+        link = greeted(root, 1.0) if os.path.exists(os.path.join(root, "agent.sock")) else None
+        hello["agent"] = link is not None
+        needed = link is None if mode == "look" else alive is None or wants_upgrade(alive, program)
+        hello["send"] = needed and not hello["installed"]
+    except Failure as failure:
+        hello["error"] = failure.error()
+        say(hello)
+        return 1
+    if mode == "drive" and link is not None:
+        link.close()
+    say(hello)
+    try:
+        files = unbundle(read_exactly(program["bytes"]), program["digest"]) if hello["send"] else None
+        if mode == "look":
+            if link is None:
+                look(root, program, files, hello["address"])
+                return 0
+        else:
+            if files is not None:
+                install(root, program["digest"], program["version"], files)
+            link = bring_up(root, program)
+    except Failure as failure:
+        say({"linked": 0, "error": failure.error()})
+        return 1
+    say({"linked": 1, "by": "agent"})
+    relay(link, hello["address"])
+    return 0
+
+
+if __name__ == "__fleetctl_entry__":
+    try:
+        status = main()
+    except (EOFError, BrokenPipeError):
+        status = 1  # the other side is gone
+    os._exit(status)

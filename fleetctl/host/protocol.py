@@ -74,6 +74,7 @@ PHASES = (STARTING, READY, UNREADY, WAITING, STOPPING, STOPPED, FAILED, STUCK)
 STALE, CHANGED, FOREIGN, EXISTS = "stale", "changed", "foreign", "exists"
 MISMATCH, TIMEOUT, FAILED_WAIT = "mismatch", "timeout", "failed"
 MALFORMED, UNKNOWN_INSTANCE, NO_SPACE, INTERNAL = "malformed", "unknown_instance", "no_space", "internal"
+NO_AGENT = "no_agent"  # asked of a look, which only reads
 
 READING = ("observe", "probe", "await", "logs", "neighbours")
 ORDERS = ("claim", "start", "stop", "adopt", "discard")

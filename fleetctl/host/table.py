@@ -103,7 +103,9 @@ IGNORED = (
     ((LAUNCHING, *LIVE, CLEARING, SWEEPING, JAMMED, STOPPING, KILLING, STUCK, STOPPED, FAILED), "due", "a late timer"),
 )
 
-TABLE = {(state, event): (following or state, actions) for states, event, following, actions in ROWS for state in states}
+TABLE = {
+    (state, event): (following or state, actions) for states, event, following, actions in ROWS for state in states
+}
 QUIET = {(state, event): why for states, event, why in IGNORED for state in states}
 
 PHASE = {

@@ -1,0 +1,300 @@
+"""The one process per host that thinks: instances, the link, orders. Killing it with -9 loses nothing.
+
+What is here is the wiring: supervisor, doorbell, socket, adoption. What an instance does stands in table.py.
+"""
+
+import fcntl
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+
+from . import adoptions, artifacts, files, instance, link, proc, report, requests, rows, shim, supervisor, table, waits
+from .errands import Errand
+from .guard import Guard
+from .loop import Loop
+from .protocol import PROTOCOL
+from .reach import Reach
+
+LOCK_WAIT_S = 10.0
+SAVE_PAUSE_S = 1.0
+REMOVAL_S = 600.0
+ENDED_KEPT = 2  # instances of a replica that are over
+PROGRAMS_KEPT = 3
+CONNECTIONS_MAX = 64
+
+
+def main(root: str, requests_out: int, answers_in: int) -> int:
+    """Run until killed. The descriptors lead to the supervisor and back."""
+    proc.close_descriptors((0, 1, 2, requests_out, answers_in))
+    for descriptor in (requests_out, answers_in):
+        os.set_inheritable(descriptor, False)
+    os.chdir(root)
+    os.umask(0o077)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else 65536, hard))
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    lock = take_lock()
+    if lock < 0:
+        return 1
+    agent = Agent(root, requests_out, answers_in)
+    agent.begin()
+    agent.loop.run()
+    return 0
+
+
+def take_lock() -> int:
+    """Never two agents: the one before may be on its way out. -1: it is not."""
+    descriptor = os.open("agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    end = time.monotonic() + LOCK_WAIT_S
+    while time.monotonic() < end:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return descriptor
+    return -1
+
+
+class Agent:
+    def __init__(self, root: str, requests_out: int, answers_in: int) -> None:
+        self.root = root
+        self.loop = Loop()
+        self.requests_out, self.answers_in = requests_out, answers_in
+        self.answers = b""
+        self.boot = proc.boot()
+        self.login = instance.login()
+        self.version, self.digest = supervisor.program()
+        self.guard = Guard(root)
+        self.reach = Reach(os.path.join(root, "reach.json"))
+        self.instances = {}  # type: dict
+        self.waits = waits.Waits(self)
+        self.unsaved = set()  # type: set
+        self.pruning = False
+        self.notes = []  # type: list
+        self.adoptions = adoptions.Adoptions(self)
+        self.channels = set()  # type: set
+
+    def say(self, text: str) -> None:
+        """To agent.log."""
+        try:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            os.write(2, ("%s agent: %s\n" % (stamp, text)).encode("utf-8", "replace"))
+        except OSError:
+            pass
+
+    # Beginning
+
+    def begin(self) -> None:
+        """First the bell, then the records: an end that comes between the two is heard."""
+        self.bell = shim.open_pipe("doorbell", os.O_NONBLOCK)
+        self.loop.watch(self.bell, self.rung)
+        self.loop.watch(self.answers_in, self.answered)
+        self.guard.begin()
+        self.adopt_all()
+        self.listen()
+        self.prune_soon()
+        self.tidy()
+
+    def adopt_all(self) -> None:
+        for name in sorted(os.listdir("instances")):
+            order = read_order(os.path.join("instances", name))
+            if order is None or not requests.INSTANCE.fullmatch(name):
+                continue  # half made when an agent was killed: see tidy
+            found = instance.Instance(self, name, order)
+            self.instances[name] = found
+            self.loop.guarded(found.adopt)
+
+    def listen(self) -> None:
+        """The socket appears under its name when it can be connected to."""
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.setblocking(False)
+        temporary = "agent.sock.new"  # relative: a root's path may be longer than the 107 bytes of a socket's
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass
+        self.listener.bind(temporary)
+        self.listener.listen(CONNECTIONS_MAX)
+        os.rename(temporary, "agent.sock")
+        self.loop.watch(self.listener.fileno(), self.accept)
+
+    def accept(self, _events: int) -> None:
+        try:
+            connection, _ = self.listener.accept()
+        except OSError:
+            return
+        if len(self.channels) >= CONNECTIONS_MAX:
+            connection.close()
+            return
+        descriptor = connection.detach()
+        channel = link.Channel(self.loop, descriptor, descriptor, self.handle, self.gone)
+        self.channels.add(channel)
+        hello = {"agent": os.getpid(), "version": self.version, "digest": self.digest, "protocol": PROTOCOL}
+        channel.send(hello)
+
+    def handle(self, channel, request) -> None:
+        requests.handle(self, channel, request)
+
+    def gone(self, channel) -> None:
+        self.channels.discard(channel)
+        self.waits.forget(channel)
+
+    # The supervisor and its shims
+
+    def ask_shim(self, name: str) -> None:
+        try:
+            os.write(self.requests_out, ("shim %s\n" % name).encode())
+        except OSError as error:
+            self.say("the supervisor does not hear: %s" % error)  # its end is seen in `answered`
+
+    def answered(self, _events: int) -> None:
+        content = os.read(self.answers_in, 65536)
+        if not content:
+            self.replace_supervisor()
+        self.answers += content
+        while b"\n" in self.answers:
+            line, _, self.answers = self.answers.partition(b"\n")
+            words = line.decode("ascii", "replace").split()
+            found = self.instances.get(words[1]) if len(words) == 4 else None
+            if found is not None:
+                self.loop.guarded(found.shim_forked, int(words[2]), int(words[3]))
+
+    def replace_supervisor(self) -> None:
+        """The supervisor is dead: become one. It starts an agent, which adopts all."""
+        self.say("the supervisor is gone: taking its place")
+        supervisor.reset_signals()
+        supervisor.execute(os.path.join(supervisor.HERE, "main.py"), "supervisor", self.root, "-1", "-1")
+
+    def rung(self, _events: int) -> None:
+        heard = shim.drain(self.bell)
+        names = {line.decode("ascii", "replace") for line in heard.split(b"\n")}
+        if len(heard) >= 65536:  # the bell may have been full: somebody's ring was lost
+            names = set(self.instances)
+        for name in names:
+            if name in self.instances:
+                self.loop.guarded(self.instances[name].refresh)
+
+    # What instances tell
+
+    def noted(self, found, before, after) -> None:
+        """An event went through its table."""
+        steady = (table.LAUNCHING, *table.LIVE)
+        if before != after and not (before[1] == after[1] and before[0] in steady and after[0] in steady):
+            self.guard.changed()
+        self.waits.look(found)
+
+    def save_soon(self, found) -> None:
+        if not self.unsaved:
+            self.loop.after(SAVE_PAUSE_S, self.save_unsaved)
+        self.unsaved.add(found)
+
+    def save_unsaved(self) -> None:
+        unsaved, self.unsaved = self.unsaved, set()
+        for found in unsaved:
+            found.save()
+
+    # What the link asks for
+
+    def find(self, name: str):
+        return self.instances.get(name)
+
+    def report(self, address: str):
+        listed = [self.instances[name].row() for name in sorted(self.instances)]
+        program = {"version": self.version, "digest": self.digest, "protocol": PROTOCOL}
+        return report.assemble(self.root, self.guard, listed, self.reach, address, program, self.boot, self.notes)
+
+    def add(self, name: str, spec, reason: str):
+        """A new instance: written down, durably, then started."""
+        order = rows.new_order(spec, reason, self.boot)
+        temporary = os.path.join("instances", "." + name)
+        artifacts.remove(temporary)
+        os.mkdir(temporary, 0o700)
+        for folder in ("run", "exit", "log"):
+            os.mkdir(os.path.join(temporary, folder), 0o700)
+        files.replace_json(os.path.join(temporary, "spec.json"), order, durable=True)
+        os.rename(temporary, os.path.join("instances", name))
+        files.sync_folder("instances")
+        found = instance.Instance(self, name, order)
+        self.instances[name] = found
+        self.guard.changed()
+        found.begin()
+        return found
+
+    def stop(self, found, reason: str) -> None:
+        """Written down, then begun. On a full disk it is begun all the same: a stop frees what others need."""
+        if found.order["wanted"] == "stop":
+            return
+        found.order = dict(found.order, wanted="stop", reason=reason)
+        try:
+            files.replace_json(os.path.join(found.folder, "spec.json"), found.order, durable=True)
+        except OSError as error:
+            self.say("%s: the order to stop can't be written down: %s" % (found.name, error))
+        found.feed("stop")
+
+    # Keeping the root tidy
+
+    def prune_soon(self) -> None:
+        if not self.pruning:
+            self.pruning = True
+            self.loop.after(0, self.prune)
+
+    def prune(self) -> None:
+        """Keep the two newest of each replica that are over."""
+        self.pruning = False
+        replicas = {}  # type: dict
+        for name, found in self.instances.items():
+            if found.state in table.OVER:
+                replica, _, epoch = name.partition("@")
+                replicas.setdefault(replica, []).append((int(epoch), name))
+        for ended in replicas.values():
+            for _, name in sorted(ended)[:-ENDED_KEPT]:
+                self.remove(name)
+
+    def remove(self, name: str) -> None:
+        found = self.instances.pop(name)
+        found.close()
+        self.guard.changed()
+        gone = os.path.join("instances", ".gone." + name)
+        os.rename(os.path.join("instances", name), gone)
+        self.remove_later(gone)
+
+    def remove_later(self, path: str) -> None:
+        def done(_value, error):
+            if error:
+                self.say("%s can't be removed: %s" % (path, error))
+
+        Errand(self.loop, lambda: artifacts.remove(path), done, REMOVAL_S)
+
+    def tidy(self) -> None:
+        """What was half made or half removed when an agent was killed, and programs that nothing runs any more."""
+        for name in os.listdir("instances"):
+            if name.startswith("."):
+                self.remove_later(os.path.join("instances", name))
+        programs = [name for name in os.listdir(".") if name.startswith("program-")]
+        programs.sort(key=lambda name: os.stat(name).st_mtime)
+        for name in programs[:-PROGRAMS_KEPT]:
+            if name != "program-" + self.digest:
+                self.remove_later(name)
+
+
+def read_order(folder: str):
+    """spec.json, or None where it is not whole."""
+    try:
+        with open(os.path.join(folder, "spec.json"), "rb") as file:
+            order = json.loads(file.read().decode("utf-8"))
+        for key in ("wanted", "reason", "made_at", "made_boot", "made_boottime"):
+            order[key]
+        requests.check_spec(order["spec"])
+    except (OSError, ValueError, KeyError, TypeError, requests.Refused):
+        return None
+    return order
+
+
+if __name__ == "__main__":
+    sys.exit("run main.py")

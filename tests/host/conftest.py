@@ -1,0 +1,32 @@
+"""Hosts for the tests of the host program: real processes under every Python that has to do."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.host.driven import Host
+
+PYTHONS = [Path(sys.executable).resolve()]
+PYTHONS += sorted((Path.home() / ".pyenv/versions").glob("3.6*/bin/python3.6"))[:1]
+
+
+@pytest.fixture(params=[str(python) for python in PYTHONS], ids=[python.name for python in PYTHONS])
+def python(request):
+    return request.param
+
+
+@pytest.fixture
+def host(tmp_path, python):
+    """A host with nothing on it yet."""
+    driven = Host(tmp_path / "root", python)
+    yield driven
+    driven.end()
+    if (tmp_path / "root").exists():
+        for path in (tmp_path / "root").rglob("*"):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o700)
+        shutil.rmtree(tmp_path / "root")
