@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from fleetctl.cli.extra_vars import parse_extra_vars
@@ -100,7 +101,7 @@ def stop(job: str, named: Path | None) -> ExitCode:
 def _drive(fleet: OpenFleet, command: str, change: Change) -> ExitCode:
     screen = Screen.standard()
     with telling(screen, len(fleet.inventory.hosts)) as tell:
-        result = drive(fleet, command, change, tell)
+        result = asyncio.run(drive(fleet, command, change, tell))
     if screen.terminal or is_worth_telling(result):
         screen.show(run_lines(result))
     return result.exit_code
@@ -133,7 +134,7 @@ def hosts(named: Path | None, *, as_json: bool) -> ExitCode:
 def logs(job: str, named: Path | None, lines: int) -> ExitCode:
     screen = Screen.standard()
     with open_fleet(named) as fleet, looking(screen, len(fleet.inventory.hosts)) as tell:
-        view, found = tail(fleet, job, lines, tell)
+        view, found = asyncio.run(tail(fleet, job, lines, tell))
     known = {wanted.name for wanted in view.desired.jobs} | {log.instance.job for log in found}
     if job not in known:
         raise UsageError(f"{job}: no such job in {view.desired.fleet}; known are: {', '.join(sorted(known)) or 'none'}")
@@ -144,9 +145,9 @@ def logs(job: str, named: Path | None, lines: int) -> ExitCode:
 
 def _look(fleet: OpenFleet, change: Change, screen: Screen, *, quiet: bool) -> View:
     if quiet:
-        return look(fleet, change, lambda _event: None)
+        return asyncio.run(look(fleet, change, lambda _event: None))
     with looking(screen, len(fleet.inventory.hosts)) as tell:
-        return look(fleet, change, tell)
+        return asyncio.run(look(fleet, change, tell))
 
 
 def _code(view: View) -> ExitCode:

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from fleetctl.engine.run import RunResult
     from fleetctl.model.host import HostSpec
     from fleetctl.model.job import Digest
-    from fleetctl.state.store import RunLock
 
 T = TypeVar("T")
 Mode = Literal["drive", "look"]
@@ -113,41 +112,30 @@ def wished_by(playbook: Playbook, name_of: Callable[[Path], Digest], *, force: b
     return Change(deploys=builds, force=force)
 
 
-def look(fleet: OpenFleet, change: Change, tell: Tell) -> View:
-    async def looked() -> View:
-        return await read.view(fleet.means("look", tell), change)
-
-    return asyncio.run(looked())
+async def look(fleet: OpenFleet, change: Change, tell: Tell) -> View:
+    """What is there, and what `change` would do."""
+    return await read.view(fleet.means("look", tell), change)
 
 
-def tail(fleet: OpenFleet, job: str, lines: int, tell: Tell) -> tuple[View, tuple[InstanceLog, ...]]:
-    async def read_logs() -> tuple[View, tuple[InstanceLog, ...]]:
-        return await read.logs(fleet.means("look", tell), job, lines)
-
-    return asyncio.run(read_logs())
+async def tail(fleet: OpenFleet, job: str, lines: int, tell: Tell) -> tuple[View, tuple[InstanceLog, ...]]:
+    """The last lines of each instance of `job`."""
+    return await read.logs(fleet.means("look", tell), job, lines)
 
 
-def drive(fleet: OpenFleet, command: str, change: Change, tell: Tell) -> RunResult:
+async def drive(fleet: OpenFleet, command: str, change: Change, tell: Tell) -> RunResult:
     """One run under the lock, written into the history however it ends. Raises what `engine.run` raises."""
     with fleet.store.lock(fleet.name, command) as lock:
-        return drive_locked(fleet, lock, change, tell)
-
-
-def drive_locked(fleet: OpenFleet, lock: RunLock, change: Change, tell: Tell) -> RunResult:
-    async def driven() -> RunResult:
-        return await run(fleet.means("drive", tell), lock, change)
-
-    try:
-        result = asyncio.run(driven())
-    except FleetctlError as error:
-        lock.release(int(error.exit_code), tuple(error.lines()))
-        raise
-    except KeyboardInterrupt:
-        lock.release(int(ExitCode.INTERRUPTED), ("interrupted",))
-        raise
-    lines = tuple(line.text for line in run_lines(result)) if is_worth_telling(result) else ()
-    lock.release(int(result.exit_code), lines)
-    return result
+        try:
+            result = await run(fleet.means("drive", tell), lock, change)
+        except FleetctlError as error:
+            lock.release(int(error.exit_code), tuple(error.lines()))
+            raise
+        except asyncio.CancelledError:
+            lock.release(int(ExitCode.INTERRUPTED), ("interrupted",))
+            raise
+        said = tuple(line.text for line in run_lines(result)) if is_worth_telling(result) else ()
+        lock.release(int(result.exit_code), said)
+        return result
 
 
 __all__ = ["OpenFleet", "chosen_inventory", "digest_of", "drive", "look", "open_fleet", "read_playbook", "tail",
