@@ -1,0 +1,86 @@
+"""The state table, walked without a process."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleetctl.host import protocol, table
+from fleetctl.host.instance import Instance
+
+PAIRS = [(state, event) for state in table.STATES for event in table.EVENTS]
+
+
+@pytest.mark.parametrize(("state", "event"), PAIRS)
+def test_every_event_in_every_state_means_exactly_one_thing(state, event):
+    assert ((state, event) in table.TABLE) != ((state, event) in table.QUIET)
+    following, actions = table.step(state, event)
+    assert following in table.STATES
+    assert all(callable(getattr(Instance, action)) for action in actions)
+
+
+def test_no_row_of_the_table_is_written_twice():
+    rows = [(state, event) for states, event, *_ in (*table.ROWS, *table.IGNORED) for state in states]
+    assert len(rows) == len(set(rows)) == len(PAIRS)
+
+
+def test_every_state_is_shown_as_a_phase_of_the_protocol():
+    assert {table.phase(state) for state in table.STATES} == set(protocol.PHASES)
+
+
+def test_an_unknown_event_is_an_error_not_a_silence():
+    with pytest.raises(KeyError, match="nothing says"):
+        table.step(table.READY, "sneezed")
+
+
+def walk(state: str) -> set[str]:
+    found, ahead = {state}, [state]
+    while ahead:
+        here = ahead.pop()
+        for event in table.EVENTS:
+            following, _ = table.step(here, event)
+            if following not in found:
+                found.add(following)
+                ahead.append(following)
+    return found
+
+
+def test_every_state_can_be_reached_from_the_first_start():
+    assert walk(table.LAUNCHING) == set(table.STATES)
+
+
+def test_nothing_but_stopped_follows_an_order_to_stop():
+    stopping = {table.STOPPING, table.KILLING, table.STUCK, table.STOPPED}
+    for state in table.STATES:
+        following, _ = table.step(state, "stop")
+        assert walk(following) <= stopping
+
+
+def test_a_program_is_started_only_from_where_none_of_it_runs():
+    starts = [state for state, event in PAIRS if "launch" in table.step(state, event)[1]]
+    assert starts == [table.WAITING]
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
+def test_backoff_doubles_from_a_second_to_five_minutes_within_a_quarter(chance):
+    pauses = [table.backoff_s(failures, chance, 1.0, 300.0) for failures in range(12)]
+    middle = [min(300.0, 2.0**failures) for failures in range(12)]
+    assert pauses == [pytest.approx(plain * (0.75 + 0.5 * chance)) for plain in middle]
+
+
+def test_readiness_takes_its_successes_and_failures_in_a_row():
+    mind = table.Readiness(successes=2, failures=3, grace_s=0.0, ready=False)
+    answers = [True, False, True, True, False, False, True, False, False, False, True, True]
+    said = [mind.hear(good, 100.0) for good in answers]
+    assert said == ["", "", "", "ready", "", "", "", "", "", "unready", "", "ready"]
+
+
+def test_failures_within_the_grace_do_not_count():
+    mind = table.Readiness(successes=1, failures=1, grace_s=10.0, ready=True)
+    assert mind.hear(good=False, age_s=9.0) == ""
+    assert mind.hear(good=False, age_s=11.0) == "unready"
+
+
+def test_five_ends_in_ten_minutes_are_a_crash_loop():
+    assert not table.crash_looping([0.0, 100.0, 200.0, 300.0], 400.0)
+    assert table.crash_looping([0.0, 100.0, 200.0, 300.0, 400.0], 400.0)
+    assert not table.crash_looping([0.0, 100.0, 200.0, 300.0, 400.0], 650.0)
