@@ -34,10 +34,20 @@ Text = str | Template
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     """Sandboxed, strict about undefined names. Imported where used: templates are not on the start-up path."""
-    from jinja2 import StrictUndefined  # noqa: PLC0415
+    from jinja2 import StrictUndefined, TemplateRuntimeError, Undefined  # noqa: PLC0415
     from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
 
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
+    def finished(value: Any) -> Any:
+        if callable(value) and not isinstance(value, Undefined):
+            raise TemplateRuntimeError("a function is no text: it lacks its ()")  # its text would differ each time
+        return value
+
+    made = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=finished
+    )
+    made.filters.pop("random")  # a release must be the same when nothing changed
+    made.globals.pop("lipsum")
+    return made
 
 
 def render(text: Text, *, address: str, ports: Mapping[str, int], index: int) -> str:
