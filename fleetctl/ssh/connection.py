@@ -10,7 +10,7 @@ import errno
 import ipaddress
 import os
 import socket
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,8 @@ from fleetctl.model.unreachable import UnreachableError
 from fleetctl.ssh.access import CIPHERS, KEX, Access, AccessError, KnownHosts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
 
 CONNECT_S = 2.0
 BANNER_S = 3.0  # a paused machine accepts TCP at once and never says a word
@@ -241,8 +242,7 @@ async def _login(host: HostSpec, sock: socket.socket, access: Access) -> Connect
         config=None,
         known_hosts=known.parsed,
         server_host_key_algs=known.key_types(host, peer),
-        client_keys=list(offered.keys) or None,
-        agent_path=offered.agent,
+        agent_path=None,  # asked below: asyncssh would add the user's default keys
         kex_algs=KEX,
         encryption_algs=CIPHERS,
         compression_algs=None,
@@ -258,8 +258,11 @@ async def _login(host: HostSpec, sock: socket.socket, access: Access) -> Connect
         **({"username": host.user} if host.user else {}),
     )
     try:
-        async with access.login_turn(), asyncio.timeout(LOGIN_S):
-            ssh = await connect()
+        async with access.login_turn(), asyncio.timeout(LOGIN_S), _agent_keys(offered.agent) as held:
+            keys = [*held, *offered.keys]
+            if not keys:
+                raise _denied(host, offered.locked, "there is no key to log in with")
+            ssh = await connect(client_keys=keys)
     except TimeoutError:
         raise TransientError(
             host.name, Silence.LOGIN, f"{_at(host)} did not finish the login in {LOGIN_S:g} s", hint=_ask_host(host)
@@ -267,7 +270,7 @@ async def _login(host: HostSpec, sock: socket.socket, access: Access) -> Connect
     except asyncssh.HostKeyNotVerifiable as error:
         raise _host_key_error(host, known, peer, client.refused_key, str(error)) from None
     except asyncssh.PermissionDenied:
-        raise _denied(host, offered.locked, tried_agent=offered.agent is not None) from None
+        raise _denied(host, offered.locked, f"{_at(host)} lets none of our keys log in{_as_user(host)}") from None
     except asyncssh.KeyExchangeFailed as error:
         raise UnreachableError(
             host.name, Silence.LOGIN, f"{_at(host)} and fleetctl have no algorithm in common: {error}"
@@ -278,6 +281,24 @@ async def _login(host: HostSpec, sock: socket.socket, access: Access) -> Connect
         ) from None
     _drop_ignored_packets(ssh)
     return Connection(host, ssh)
+
+
+@asynccontextmanager
+async def _agent_keys(path: str | None) -> AsyncIterator[Sequence[asyncssh.SSHKeyPair]]:
+    """The keys of the agent at `path`, usable as long as this context; none where no agent answers."""
+    if path is None:
+        yield ()
+        return
+    agent = asyncssh.SSHAgentClient(path)
+    try:
+        try:
+            keys: Sequence[asyncssh.SSHKeyPair] = await agent.get_keys()
+        except ValueError:  # nobody listens, or what answers is no agent
+            keys = ()
+        yield keys
+    finally:
+        agent.close()
+        await agent.wait_closed()
 
 
 def _drop_ignored_packets(ssh: asyncssh.SSHClientConnection) -> None:
@@ -327,14 +348,16 @@ def _host_key_error(
     )
 
 
-def _denied(host: HostSpec, locked: Sequence[Any], *, tried_agent: bool) -> UnreachableError:
-    user = f" as {host.user}" if host.user else ""
-    hints = [f"try it by hand: ssh -p {host.port} {f'{host.user}@' if host.user else ''}{host.address}"]
-    if locked and not tried_agent:
-        hints.append(f"{', '.join(map(str, locked))} is encrypted and was not offered: ssh-add it to an agent")
-    return UnreachableError(
-        host.name, Silence.LOGIN, f"{_at(host)} lets none of our keys log in{user}", hint="\n".join(hints)
-    )
+def _denied(host: HostSpec, locked: Sequence[Path], what: str) -> UnreachableError:
+    hints = [_ask_host(host)]
+    if locked:
+        keys = ", ".join(map(str, locked))
+        hints.append(f"encrypted, and so only offered by an agent that holds it: {keys} (ssh-add)")
+    return UnreachableError(host.name, Silence.LOGIN, what, hint="\n".join(hints))
+
+
+def _as_user(host: HostSpec) -> str:
+    return f" as {host.user}" if host.user else ""
 
 
 def _at(host: HostSpec) -> str:
