@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sqlalchemy import URL, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from fleetctl.errors import StateError
 from fleetctl.state.folder import prepare, unusable
@@ -95,6 +95,12 @@ class Database:
     def _explained(self, doing: str) -> Iterator[None]:
         try:
             yield
+        except IntegrityError as error:
+            raise StateError(
+                f"the store {self.path} refused a record that contradicts others: {error.orig}",
+                context=doing,
+                hint="this is a defect of fleetctl: nothing was changed; please report it",
+            ) from error
         except SQLAlchemyError as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             name = getattr(cause, "sqlite_errorname", "")

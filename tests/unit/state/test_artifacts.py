@@ -289,6 +289,20 @@ def test_a_build_that_changes_while_it_is_copied_is_refused_and_leaves_nothing(b
     assert [path.name for path in (state / "artifacts").iterdir()] == [".in-use"]
 
 
+def test_two_runs_that_keep_the_same_at_the_same_time_both_have_it(build, kept, state, monkeypatch):
+    finish = artifacts._finish
+
+    def overtaken(building):
+        monkeypatch.setattr(artifacts, "_finish", finish)
+        KeptArtifacts(state).keep(build)
+        finish(building)
+
+    monkeypatch.setattr(artifacts, "_finish", overtaken)
+    digest = kept.keep(build)
+    assert digest_of(kept.path(digest)) == digest
+    assert sorted(path.name for path in (state / "artifacts").iterdir()) == [".in-use", digest]
+
+
 def test_a_disk_that_refuses_is_told_and_nothing_is_left(build, kept, state, monkeypatch):
     def full(_descriptor):
         raise OSError(28, "No space left on device")

@@ -14,6 +14,7 @@ from fleetctl.state.folder import prepare, state_folder
 from fleetctl.state.store import Store
 
 HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_a_process_without_any_environment_finds_the_same_folder_as_its_user():
             "import os; from fleetctl.state.folder import state_folder; print(state_folder(os.environ))",
         ],
         env={},
-        cwd=Path(__file__).parents[3],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
@@ -86,3 +87,20 @@ def test_a_file_where_the_folder_should_be_is_told_and_left(tmp_path):
     with pytest.raises(StateError, match="can't be used: File exists"):
         prepare(tmp_path / "state")
     assert (tmp_path / "state").read_text() == "mine"
+
+
+def test_finding_folder_inventory_and_copies_loads_neither_database_nor_parser():
+    """They are on the way of commands that need no store."""
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, fleetctl.state.folder, fleetctl.state.chosen, fleetctl.state.artifacts; print(*sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+    assert not {"sqlalchemy", "pydantic"} & set(told.stdout.split())

@@ -85,6 +85,16 @@ def test_a_lease_that_ran_out_passes_to_the_next_and_the_first_is_told_who_has_i
     second.assert_held()
 
 
+def test_who_learns_in_a_transaction_that_the_lock_is_lost_sends_nothing_whatever_time_was_left(open_store):
+    store = open_store(here=replace(HERE, boot="the one before"))
+    first = store.lock("prod", "deploy")
+    open_store().lock("prod", "heal")
+    with pytest.raises(YieldError, match="was lost"):
+        store.record_observation(first, "prod", {})
+    with pytest.raises(YieldError, match="ours for 0 s only"):
+        first.assert_held()
+
+
 def test_a_lease_that_ran_out_but_that_nobody_took_can_be_renewed(open_store, clock):
     held = open_store().lock("prod", "deploy")
     clock.passes(3600)
