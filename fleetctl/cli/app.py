@@ -47,15 +47,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON of a documented, 
 @app.callback(invoke_without_command=True)
 def fleetctl(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    _version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,  # done before: see main
     _debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error; goes anywhere.")] = False,
 ) -> None:
     """Turn a handful of plain Linux servers into one computer, over SSH."""
-    if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(f"fleetctl {installed('fleetctl')}")
-        raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)

@@ -111,7 +111,7 @@ def status(named: Path | None, *, as_json: bool) -> ExitCode:
     screen = Screen.standard()
     with open_fleet(named) as fleet:
         view = _look(fleet, Change(), screen, quiet=as_json)
-    code = _code(view)
+    code = _seen_code(view)
     if as_json:
         screen.document(status_json(view, code))
     else:
@@ -123,7 +123,7 @@ def hosts(named: Path | None, *, as_json: bool) -> ExitCode:
     screen = Screen.standard()
     with open_fleet(named) as fleet:
         view = _look(fleet, Change(), screen, quiet=as_json)
-    code = _code(view)
+    code = _seen_code(view)
     if as_json:
         screen.document(hosts_json(view, code))
     else:
@@ -150,5 +150,12 @@ def _look(fleet: OpenFleet, change: Change, screen: Screen, *, quiet: bool) -> V
         return asyncio.run(look(fleet, change, tell))
 
 
+def _seen_code(view: View) -> ExitCode:
+    """Of what is seen, not of what could be done: while a heal would find work, it is not as wished."""
+    code = _code(view)
+    return ExitCode.DEGRADED if view.plan.actions and code is not ExitCode.FAILED else code
+
+
 def _code(view: View) -> ExitCode:
+    """How a run that carried out the plan would end, if all of it succeeded."""
     return exit_code(view.plan, view.verdicts, view.snapshot, view.desired, failed=False)

@@ -10,9 +10,6 @@ import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-import typer
-
-from fleetctl.cli.app import app
 from fleetctl.cli.errors import print_error
 from fleetctl.cli.screen import complain
 from fleetctl.errors import ExitCode, UsageError
@@ -40,6 +37,8 @@ def main(argv: list[str]) -> int:
     words = argv[: argv.index("--")] if "--" in argv else argv
     debug, as_json = "--debug" in words, "--json" in words
     arguments = [word for word in words if word != "--debug"] + argv[len(words) :]
+    if arguments[:1] == ["--version"]:
+        return _print_version()
     try:
         code = _command(arguments)
     except KeyboardInterrupt:
@@ -55,6 +54,10 @@ def main(argv: list[str]) -> int:
 
 def _command(arguments: list[str]) -> int:
     """Raises what the command raises, mistakes in its arguments as UsageError."""
+    import typer
+
+    from fleetctl.cli.app import app
+
     command = typer.main.get_command(app)
     try:
         code = command.main(arguments, prog_name="fleetctl", standalone_mode=False)
@@ -64,6 +67,14 @@ def _command(arguments: list[str]) -> int:
         message = error.format_message().rstrip(".")
         raise UsageError(message[:1].lower() + message[1:], hint=f"see: {where} --help") from error
     return int(code or 0)
+
+
+def _print_version() -> int:
+    """Before any option is parsed: typer itself takes a while to load."""
+    from importlib.metadata import version
+
+    sys.stdout.write(f"fleetctl {version('fleetctl')}\n")
+    return ExitCode.AS_WISHED
 
 
 def _treat_like_ctrl_c(number: signal.Signals) -> None:

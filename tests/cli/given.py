@@ -161,3 +161,7 @@ CRASHING = instance(
     last_exit="exited 1",
     problem=Problem(ProblemKind.CRASH_LOOPING, "5 exits in 10 min"),
 )
+
+
+def first_plan() -> Plan:
+    return replace(plan(), generation=Generation(1), verdicts={})
