@@ -500,15 +500,15 @@ class InMemory:
     """Finds and loads the modules of the bundle."""
 
     def __init__(self, files) -> None:
-        self.files = files
+        from importlib.util import spec_from_loader  # before this finder is asked: it would look for itself for ever
+
+        self.files, self.spec = files, spec_from_loader
 
     def find_spec(self, name, _path=None, _target=None):
-        from importlib.util import spec_from_loader
-
         if name == PACKAGE:
-            return spec_from_loader(name, self, is_package=True)
+            return self.spec(name, self, is_package=True)
         if name.startswith(PACKAGE + ".") and name.rpartition(".")[2] + ".py" in self.files:
-            return spec_from_loader(name, self)
+            return self.spec(name, self)
         return None
 
     def create_module(self, _spec):
@@ -516,6 +516,7 @@ class InMemory:
 
     def exec_module(self, module) -> None:
         name = "__init__" if module.__name__ == PACKAGE else module.__name__.rpartition(".")[2]
+        module.__file__ = name + ".py"  # some ask where they are; nothing is read from there
         exec(compile(self.files[name + ".py"], name + ".py", "exec"), module.__dict__)  # noqa: S102
 
 
