@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from fleetctl.errors import (
     FleetctlError,
     HostError,
     StaleOrderError,
+    StateError,
     UnansweredError,
     UsageError,
     YieldError,
@@ -105,7 +107,8 @@ async def _renew(lock: RunLock) -> None:
     """Keeps the lease alive while the run works. Where that fails, `assert_held` speaks before the next order."""
     while True:
         await asyncio.sleep(RENEW_EVERY_S)
-        lock.renew()
+        with suppress(StateError):  # a busy disk: five more tries until the lease ends
+            lock.renew()
 
 
 @dataclass(frozen=True, slots=True)
