@@ -97,6 +97,21 @@ def test_a_program_under_fleetctls_root_is_seen_with_who_it_is(machines, host):
     assert machines.answers(address, 20000) is None
 
 
+def test_a_programs_child_is_no_program_of_its_own_until_it_outlives_it(machines):
+    start = f"""
+        mkdir -p {ROOTS["root"]}/instances/web.1@7/run && cd {ROOTS["root"]}/instances/web.1@7/run
+        export FLEETCTL_REPLICA=web.1
+        sh -c 'sleep 4242 & sh -c "sleep 4242 & wait" & wait' > /dev/null 2>&1 &
+    """
+    machines.exec("h1", "sh", "-c", start)
+    count = "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c '^4242$'"
+    wait_until(lambda: machines.exec("h1", "sh", "-c", count) == "2\n", 5, "both sleep")
+    (program,) = machines.programs()
+
+    machines.kill_pid("h1", program.pid)
+    assert [left.argv[:2] for left in machines.programs()] == [("sleep", "4242"), ("sh", "-c")]
+
+
 def test_knocks_at_port_22_are_counted(machines):
     assert machines.connections_counted("h1") == 0
     machines.first_words("h1")

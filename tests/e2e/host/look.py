@@ -1,6 +1,7 @@
 """Run inside a host: what fleetctl left there, as /proc and the disk show it. Prints one JSON object.
 
-A program is a process whose executable or working folder lies under fleetctl's root; the host program itself is not.
+A program is a process whose executable or working folder lies under fleetctl's root; the host program itself is not,
+nor is what a program forked while it lives (a web server's child for one request). What outlives its program is one.
 """
 
 import hashlib
@@ -42,11 +43,16 @@ def process(pid):
     }
 
 
-def is_program(row):
+def runs_under_the_root(row):
     if row["exe"].startswith(f"{ROOT}/artifacts/"):
         return True
     of_the_host_program = any(f"{ROOT}/program-" in word for word in row["argv"])
     return row["cwd"].startswith(f"{ROOT}/instances/") and not of_the_host_program
+
+
+def programs(rows):
+    found = {row["pid"]: row for row in rows if runs_under_the_root(row)}
+    return [row for row in found.values() if row["parent"] not in found]
 
 
 def orders():
@@ -72,7 +78,7 @@ def folders(name):
 rows = [row for row in (process(int(name)) for name in os.listdir("/proc") if name.isdigit()) if row]
 json.dump(
     {
-        "programs": [row for row in rows if is_program(row)],
+        "programs": programs(rows),
         "of_fleetctl": [row for row in rows if any(f"{ROOT}/program-" in word for word in row["argv"])],
         "orders": orders(),
     },
