@@ -1,4 +1,4 @@
-"""Reads along on an exec channel: tells the messages that change a host from the rest, and can hold them.
+"""Reads along on an exec channel: tells the messages that change a host from the rest, and lets them be held.
 
 It changes no byte. What is not the link's handshake passes through unread.
 """
@@ -56,14 +56,15 @@ class Tap:
     _outward: bytearray = field(default_factory=bytearray)  # the unfinished line towards the host
     _inward: bytearray = field(default_factory=bytearray)  # the unfinished line from the host
     _bundle_bytes: int = 0
+    _bundle: str | None = INSTALL  # who only looks leaves nothing of it there
     _unanswered: dict[Any, str] = field(default_factory=dict)  # operation -> verb
     _installing: bool = False
 
     def outward(self, data: bytes) -> Iterator[Piece]:
         """What to pass on to the host, now that `data` came for it: orders whole, all else as it comes."""
         if self._state == "bundle":
-            yield Piece(data[: self._bundle_bytes], None if self._installing else INSTALL)
-            self._installing = True
+            yield Piece(data[: self._bundle_bytes], None if self._installing else self._bundle)
+            self._installing = self._bundle is not None
             data, self._bundle_bytes = data[self._bundle_bytes :], max(0, self._bundle_bytes - len(data))
             if self._bundle_bytes == 0:
                 self._state = "linked"
@@ -82,15 +83,19 @@ class Tap:
 
     def inward(self, data: bytes) -> Iterator[Piece]:
         """What to pass back from the host, now that `data` came from it: answers whole, all else as it comes."""
-        if self._state not in ("asked", "linked"):
-            yield Piece(data)
-            return
-        for line in _lines(self._inward, data):
-            if self._state == "asked":
-                self._look_for_hello(line)
-                yield Piece(line)
-            else:
+        while data and self._state == "asked":
+            head, end, data = data.partition(b"\n")
+            yield Piece(head + end)
+            self._inward += head
+            if end:
+                self._look_for_hello(bytes(self._inward))
+            if end or len(self._inward) > _LINE_BYTES_MAX:
+                self._inward.clear()
+        if self._state == "linked":
+            for line in _lines(self._inward, data):
                 yield Piece(line, self._answer(line))
+        elif data:
+            yield Piece(data)
 
     def rest_outward(self) -> bytes:
         """What is left when no more comes for the host."""
@@ -98,12 +103,13 @@ class Tap:
 
     def rest_inward(self) -> bytes:
         """What is left when no more comes from the host."""
-        return bytes(self._inward)
+        return bytes(self._inward) if self._state == "linked" else b""
 
     def _look_for_request(self, line: bytes) -> None:
         request = _json_object(line)
         if "mode" in request and "program" in request:
             self._bundle_bytes = int(request["program"]["bytes"])
+            self._bundle = INSTALL if request["mode"] == "drive" else None
             self._state = "asked"
 
     def _look_for_hello(self, line: bytes) -> None:
