@@ -15,7 +15,7 @@ from fleetctl.config.groups import Variable
 from fleetctl.config.quantities import parse_cpu, parse_size, shown
 from fleetctl.config.ranges import is_ip, parse_port
 from fleetctl.config.source import Encrypted, Problems
-from fleetctl.config.suggest import did_you_mean, nearest
+from fleetctl.config.suggest import did_you_mean, is_slip, nearest
 from fleetctl.model.host import Capacity, HostSpec
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
 
@@ -68,22 +68,13 @@ def refusal(key: str, value: object) -> str | None:
     if key in _OLD_NAMES:
         return f"not supported yet: {key} (write {_OLD_NAMES[key]})"
     if key.startswith("fleet_"):
-        return f"unknown variable{did_you_mean(key, _OURS)}"
+        meant = nearest(key.removeprefix("fleet_"), ("root", "python", "known_hosts"))
+        return f'unknown variable (did you mean "fleet_{meant}"?)' if meant else "unknown variable"
     if _CONNECTION.fullmatch(key):
         return f"not supported yet: {key}"
-    if key.startswith("ansible_") and (meant := nearest(key, _SUSPECTED_TYPOS_OF)) and _is_typo(key, meant):
+    if key.startswith("ansible_") and (meant := nearest(key, _SUSPECTED_TYPOS_OF)) and is_slip(key, meant):
         return f'unknown variable (did you mean "{meant}"?)'
     return None
-
-
-def _is_typo(key: str, meant: str) -> bool:
-    """Whether one letter too many, too few, wrong or swapped makes the one the other."""
-    if abs(len(key) - len(meant)) > 1:
-        return False
-    start = next((i for i, (a, b) in enumerate(zip(key, meant, strict=False)) if a != b), min(len(key), len(meant)))
-    one, other = key[start:], meant[start:]
-    swapped = one[:2] == other[1::-1] and one[2:] == other[2:]
-    return swapped or one[1:] == other or one == other[1:] or one[1:] == other[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +145,8 @@ class _HostVariables:
         for kind, value in self._mapping(key).items():
             place = self.variables[key].place
             try:
-                found[_parse_kind(kind)] = parse_cpu(value) if kind == "cpu" else parse_size(value)
+                name = _parse_kind(kind)
+                found[name] = parse_cpu(value) if name == "cpu" else parse_size(value)
             except ValueError as error:
                 self.problems.add(place.error(str(error), str(kind)))
         cpu, memory, disk = (found.get(kind) for kind in _AMOUNTS)

@@ -167,6 +167,6 @@ def _fleet_name(path: Path, families: Families, problems: Problems) -> str:
     if variable:
         problems.add(variable.place.error(f"{rule}, not {shown(name)}"))
     else:
-        message = f'its name would be the fleet\'s, and {rule}: give "all" a variable such as fleet: prod'
+        message = f'would name the fleet, which {rule}: write fleet: NAME into the vars of "all"'
         problems.add(FileError(str(path), None, "", message))
     return ""

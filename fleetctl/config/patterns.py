@@ -13,6 +13,8 @@ from fleetctl.config.suggest import did_you_mean
 from fleetctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fleetctl.model.host import Inventory
 
 _PIECE = re.compile(r"(?:[^:,\[\](){}]|\[[^\]]*\]|\{[^}]*\}|\([^)]*\))+")
@@ -25,17 +27,27 @@ def match_hosts(pattern: str, inventory: Inventory) -> tuple[str, ...]:
 
     Raises UsageError where a part of it matches no host or group, or where no host is left.
     """
-    pieces = split_pattern(pattern, inventory)
-    named = [piece for piece in pieces if piece[0] not in "&!"]
-    chosen = set().union(*(_matches(piece, inventory) for piece in named or ["all"]))
-    for piece in pieces:
-        if piece[0] == "&":
-            chosen &= _matches(piece[1:], inventory)
-    for piece in pieces:
-        if piece[0] == "!":
-            chosen -= _matches(piece[1:], inventory)
+    chosen = _choose(pattern, inventory, _matches)
     if not chosen:
         raise UsageError(f'the pattern "{pattern}" leaves no host')
+    return chosen
+
+
+def match_remaining_hosts(pattern: str, inventory: Inventory) -> tuple[str, ...]:
+    """The same for a pattern that was right once: what has left the inventory since is passed over; maybe none."""
+    return _choose(pattern, inventory, _matches_now)
+
+
+def _choose(pattern: str, inventory: Inventory, matches: Callable[[str, Inventory], set[str]]) -> tuple[str, ...]:
+    pieces = split_pattern(pattern, inventory)
+    named = [piece for piece in pieces if piece[0] not in "&!"]
+    chosen = set().union(*(matches(piece, inventory) for piece in named or ["all"]))
+    for piece in pieces:
+        if piece[0] == "&":
+            chosen &= matches(piece[1:], inventory)
+    for piece in pieces:
+        if piece[0] == "!":
+            chosen -= matches(piece[1:], inventory)
     return tuple(host.name for host in inventory.hosts if host.name in chosen)
 
 
@@ -65,6 +77,13 @@ def _matches(piece: str, inventory: Inventory) -> set[str]:
     if not names[chosen]:
         raise UsageError(f'"{piece}" takes none of the {len(names)} hosts of "{expression}"')
     return set(names[chosen])
+
+
+def _matches_now(piece: str, inventory: Inventory) -> set[str]:
+    try:
+        return _matches(piece, inventory)
+    except UsageError:
+        return set()
 
 
 def _find(expression: str, inventory: Inventory) -> tuple[str, ...]:

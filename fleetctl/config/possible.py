@@ -37,8 +37,11 @@ def impossible(spec: JobSpec, hosts: Sequence[HostSpec]) -> Iterator[Complaint]:
 
 
 def notice_s(probe: ReadyProbe) -> float:
-    """How long a failure stays unnoticed at most: it begins right after a good probe, and the last one times out."""
-    return probe.failures * max(probe.interval_s, probe.timeout_s) + probe.timeout_s
+    """How long a failure stays unnoticed at most: it begins right after a good probe, and the last one times out.
+
+    While the grace lasts no failure counts, not even of an instance that was ready at once.
+    """
+    return probe.grace_s + probe.failures * max(probe.interval_s, probe.timeout_s) + probe.timeout_s
 
 
 def _fixed_ports(spec: JobSpec) -> Iterator[Complaint]:
@@ -68,10 +71,11 @@ def _update(spec: JobSpec) -> Iterator[Complaint]:
         yield ("update", "min_healthy"), "must be longer than 0s: such an update always succeeds"
     elif probe and update.min_healthy_s < notice_s(probe):
         noticed = f"{format_duration(notice_s(probe))} in which the ready probe notices a failure"
-        why = f"{probe.failures} failures, {format_duration(probe.interval_s)} apart"
+        grace = f"{format_duration(probe.grace_s)} of grace, " if probe.grace_s else ""
+        why = f"{grace}{probe.failures} failures, {format_duration(probe.interval_s)} apart"
         message = f"{healthy} is shorter than the {noticed} ({why}): such an update always succeeds"
         yield ("update", "min_healthy"), message
-    earliest = probe.grace_s + probe.successes * probe.interval_s if probe else 0.0
+    earliest = probe.successes * probe.interval_s if probe else 0.0
     if update.deadline_s <= earliest + update.min_healthy_s:
         need = format_duration(earliest + update.min_healthy_s)
         parts = f"{format_duration(earliest)} until ready and {healthy} of min_healthy" if probe else "min_healthy"

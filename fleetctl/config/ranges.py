@@ -54,9 +54,7 @@ def expand(text: str) -> tuple[str, ...]:
 def check_host_name(name: str) -> None:
     """A host's name is shown, kept and made part of file names. Raises ValueError where it is not fit for that."""
     if not _NAME.fullmatch(name) and not is_ip(name):
-        raise ValueError(
-            f'"{name}" is not a name for a host: letters, digits, dots, - and _ (its address goes into ansible_host)'
-        )
+        raise ValueError(f'"{name}" is not a host name: letters, digits, dots, - and _')
 
 
 def parse_port(value: object) -> int:

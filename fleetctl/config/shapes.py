@@ -154,6 +154,8 @@ def _complaint(error: ErrorDetails, shape: type[Shape]) -> tuple[KeyPath, str]:
             return where, f"must be at least {context['ge']}, not {error['input']}"
         case "less_than_equal":
             return where, f"must be at most {context['le']}, not {error['input']}"
+        case "int_type" if isinstance(error["input"], str) and error["input"].isdecimal():
+            return where, "must be a whole number, not text: no quotes, or | int in the template"
         case "int_from_float":
             return where, f"must be a whole number, not {shown(error['input'])}"
         case _:

@@ -216,7 +216,7 @@ class _Reading:
             if key in first:
                 raise self._error(key_node, here, f"duplicate key (first in line {first[key]})")
             first[key] = line
-            self.lines[here] = line
+            self.lines[here] = self.lines[(*path, str(key))] = line
             found[key] = self.value(value_node, here)
         return found
 

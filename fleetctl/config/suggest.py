@@ -12,9 +12,21 @@ if TYPE_CHECKING:
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known name that `word` was most likely meant to be; absent where none is close."""
     names = sorted(known)
-    folded = {name.lower(): name for name in reversed(names)}
-    close = get_close_matches(word, names, n=1) or get_close_matches(word.lower(), sorted(folded), n=1)
-    return folded.get(close[0].lower(), close[0]) if close else None
+    slips = [name for name in names if name.lower() == word.lower()] or [name for name in names if is_slip(word, name)]
+    close = slips or get_close_matches(word, names, n=1)
+    return close[0] if close else None
+
+
+def is_slip(word: str, name: str) -> bool:
+    """Whether one letter too many, too few, wrong or swapped makes the one of the other."""
+    longest = max(len(word), len(name))
+    if abs(len(word) - len(name)) > 1 or longest < 2:  # of a single letter anything would be a slip
+        return False
+    same = next((i for i, (a, b) in enumerate(zip(word, name, strict=False)) if a != b), min(len(word), len(name)))
+    rest, other = word[same:], name[same:]
+    swapped = len(rest) > 1 and rest[:2] == other[1::-1] and rest[2:] == other[2:]
+    replaced = longest > 2 and rest[1:] == other[1:]
+    return swapped or replaced or rest[1:] == other or rest == other[1:]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
