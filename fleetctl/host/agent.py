@@ -24,6 +24,7 @@ SAVE_PAUSE_S = 1.0
 REMOVAL_S = 600.0
 ENDED_KEPT = 2  # instances of a replica that are over
 PROGRAMS_KEPT = 3
+HALF_MADE_S = 3600.0  # no entry.py takes that long to unpack a program
 CONNECTIONS_MAX = 64
 
 
@@ -99,7 +100,7 @@ class Agent:
         self.adopt_all()
         self.listen()
         self.prune_soon()
-        self.tidy()
+        self.loop.guarded(self.tidy)
 
     def adopt_all(self) -> None:
         for name in sorted(os.listdir("instances")):
@@ -276,10 +277,14 @@ class Agent:
         for name in os.listdir("instances"):
             if name.startswith("."):
                 self.remove_later(os.path.join("instances", name))
-        programs = [name for name in os.listdir(".") if name.startswith("program-")]
-        programs.sort(key=lambda name: os.stat(name).st_mtime)
+        found = [name for name in os.listdir(".") if name.startswith("program-")]
+        changed = {name: os.stat(name).st_mtime for name in found}
+        programs = sorted((name for name in found if not name.endswith(".new")), key=changed.__getitem__)
         for name in programs[:-PROGRAMS_KEPT]:
             if name != "program-" + self.digest:
+                self.remove_later(name)
+        for name in found:
+            if name.endswith(".new") and changed[name] < time.time() - HALF_MADE_S:
                 self.remove_later(name)
 
 

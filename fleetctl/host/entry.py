@@ -296,11 +296,9 @@ def sync(folder: str) -> None:
 
 
 def remove(folder: str) -> None:
-    for parent, folders, names in os.walk(folder, topdown=False):
+    for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
             os.unlink(os.path.join(parent, name))
-        for name in folders:
-            os.rmdir(os.path.join(parent, name))
         os.rmdir(parent)
 
 
@@ -542,6 +540,15 @@ def server_address() -> str:
     return words[2] if len(words) == 4 else ""
 
 
+def told(failure):
+    """A failure as the other side reads it. Raises it again where there is no other side."""
+    if isinstance(failure, BrokenPipeError):
+        raise failure
+    if isinstance(failure, Failure):
+        return failure.error()
+    return {"kind": "root", "message": str(failure), "hint": "is the disk full, or broken?"}
+
+
 def main() -> int:
     hello = {
         "hello": 1,
@@ -570,8 +577,8 @@ def main() -> int:
         hello["agent"] = link is not None
         needed = link is None if mode == "look" else alive is None or wants_upgrade(alive, program)
         hello["send"] = needed and not hello["installed"]
-    except Failure as failure:
-        hello["error"] = failure.error()
+    except (Failure, OSError) as failure:
+        hello["error"] = told(failure)
         say(hello)
         return 1
     if mode == "drive" and link is not None:
@@ -587,8 +594,8 @@ def main() -> int:
             if files is not None:
                 install(root, program["digest"], program["version"], files)
             link = bring_up(root, program)
-    except Failure as failure:
-        say({"linked": 0, "error": failure.error()})
+    except (Failure, OSError) as failure:
+        say({"linked": 0, "error": told(failure)})
         return 1
     say({"linked": 1, "by": "agent"})
     relay(link, hello["address"])

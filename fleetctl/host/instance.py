@@ -217,7 +217,8 @@ class Instance:
         record = records.read(self.record_path())
         if record is None or record.boot != self.agent.boot:
             return
-        if record.pid and self.status["pid"] != record.pid:
+        begun = record.ended != records.PENDING or proc.lives(record.pid, record.start)
+        if record.pid and begun and self.status["pid"] != record.pid and self.status["seen"] != self.status["run"]:
             self.record = record
             self.status["pid"], self.status["began"] = record.pid, float(record.began)
             self.watch_process(record.shim, record.shim_start)
@@ -319,6 +320,7 @@ class Instance:
             self.watch_process(self.record.pid, self.record.start)
         else:
             self.orphan_since = boottime()
+            self.feed("left")
             self.look_at_orphan()
 
     def look_at_orphan(self) -> None:
@@ -473,12 +475,16 @@ class Instance:
         if wanted is None:
             rest = self.status["began"] + self.spec["min_healthy_s"] - boottime()
             if self.state == table.STARTING:
-                self.readiness_timer = self.loop.after(rest, lambda: self.feed("ready"))
+                self.readiness_timer = self.loop.after(rest, self.ran_long_enough)
             return
         self.readiness = table.Readiness(
             wanted["successes"], wanted["failures"], wanted["grace_s"], self.state == table.READY
         )
         self.ask_ready()
+
+    def ran_long_enough(self) -> None:
+        if self.record is not None and proc.lives(self.record.pid, self.record.start):
+            self.feed("ready")
 
     def ask_ready(self) -> None:
         wanted = self.spec["ready"]

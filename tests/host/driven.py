@@ -38,7 +38,7 @@ Row = dict[str, Any]
 def bundle(change: str = "") -> tuple[str, bytes]:
     """(digest, bytes) of the host program; `change` goes into a comment, which makes it another program."""
     files = {path.name: path.read_text() for path in HERE.glob("*.py")}
-    files["main.py"] += f"# {change}\n" if change else ""
+    files["main.py"] = (f"# {change}\n" if change else "") + files["main.py"]
     text = json.dumps(files, sort_keys=True, separators=(",", ":")).encode("ascii")
     return hashlib.sha256(text).hexdigest(), zlib.compress(text, 9)
 

@@ -1,0 +1,292 @@
+"""What survives what: the agent, the supervisor and the shims are killed, the boot changes, the program is upgraded."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+
+from tests.host.driven import free_port, lives, start_of, wait_until
+from tests.host.test_life import http_ready, server
+
+SLOW = {"backoff_min_s": 100.0, "backoff_max_s": 100.0, "reset_s": 600.0}
+
+
+def test_the_agent_is_killed_ten_times_and_the_same_process_is_adopted(host):
+    port = free_port()
+    host.start("web.0@1", server(port), ports={"http": port}, ready=http_ready(port))
+    before = host.ready("web.0@1")
+    serials = [host.report()["serial"]]
+    for _ in range(10):
+        agent = host.agent_pid()
+        host.kill_agent()
+        row = host.ready("web.0@1", timeout_s=5.0)
+        assert (row["pid"], row["restarts"], row["last_exit"]) == (before["pid"], 0, None)
+        assert host.agent_pid() != agent
+        serials.append(host.report()["serial"])
+    assert serials == sorted(set(serials)), "no serial of a dead agent means anything any more"
+    host.stop("web.0@1")
+    assert host.stopped("web.0@1")["last_exit"] == "killed by SIGTERM"
+
+
+def test_ready_since_is_kept_over_the_agents_death(host):
+    host.run("web.0@1", "exec sleep 1000")
+    host.ready("web.0@1", for_s=1.0)
+    host.kill_agent()
+    assert host.row("web.0@1")["ready_for_s"] >= 1.0
+
+
+def test_an_exit_while_no_agent_runs_is_shown_and_answered_by_one_restart(host):
+    host.run("web.0@1", "[ -e once ] && exec sleep 1000; touch once; while [ ! -e go ]; do sleep 0.02; done; exit 42")
+    pid = host.ready("web.0@1")["pid"]
+    supervisor = host.supervisor_pid()
+    os.kill(supervisor, signal.SIGSTOP)  # so that no other agent comes
+    try:
+        host.kill_agent()
+        (host.folder("web.0@1") / "run" / "go").touch()
+        wait_until(lambda: not lives(pid))
+        wait_until(lambda: host.record("web.0@1").tree == "empty")
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    row = host.ready("web.0@1")
+    assert (row["last_exit"], row["restarts"]) == ("exited 42", 1)
+    host.kill_agent()
+    row = host.ready("web.0@1", for_s=0.5)
+    assert (row["last_exit"], row["restarts"]) == ("exited 42", 1)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.05, 0.1, 0.2])
+def test_the_agent_is_killed_in_the_middle_of_starts_and_restarts(host, after_s):
+    host.run("web.0@1", "echo run; sleep 0.1; exit 7", restart={"backoff_min_s": 0.02, "backoff_max_s": 0.05, "reset_s": 600})
+    for _ in range(4):
+        time.sleep(after_s)
+        host.kill_agent()
+        shims = [pid for pid in host.role("supervisor") if pid != host.supervisor_pid()]
+        assert len(shims) <= 2  # one that leaves, one that comes: never two programs
+        host.row("web.0@1")
+    host.stop("web.0@1")
+    row = host.stopped("web.0@1")
+    assert row["last_exit"] in ("exited 7", "killed by SIGTERM", None)
+    runs = host.lines("web.0@1")
+    assert len(runs) <= row["restarts"] + 1
+
+
+def test_a_stop_begun_by_a_killed_agent_is_finished_by_the_next(host):
+    script = "trap '' TERM; echo up; while :; do sleep 0.1; done"
+    host.run("web.0@1", script, stop={"signal": "TERM", "timeout_s": 2.0})
+    host.until("web.0@1", lambda _: host.lines("web.0@1") == ["up"])
+    began = time.monotonic()
+    host.stop("web.0@1")
+    host.kill_agent()
+    assert host.stopped("web.0@1")["last_exit"] == "killed by SIGKILL"
+    assert 2.0 <= time.monotonic() - began < 9.0
+
+
+def test_the_supervisor_is_killed_and_everything_runs_on(host):
+    host.run("web.0@1", "while [ ! -e go ]; do sleep 0.05; done; exit 9", restart=SLOW)
+    before = host.ready("web.0@1")
+    old = host.supervisor_pid()
+    host.kill(old)
+    wait_until(lambda: host.supervisor_pid() != old and lives(host.supervisor_pid()), "another supervisor")
+    row = host.ready("web.0@1")
+    assert (row["pid"], row["restarts"]) == (before["pid"], 0)
+    (host.folder("web.0@1") / "run" / "go").touch()
+    assert host.until("web.0@1", lambda row: row["last_exit"])["last_exit"] == "exited 9"
+    host.run("web.1@1", "exec sleep 1000")
+    host.ready("web.1@1")
+
+
+def test_agent_and_supervisor_are_killed_and_the_next_link_brings_them_back(host):
+    host.run("web.0@1", "exec sleep 1000")
+    before = host.ready("web.0@1")
+    for pid in (host.supervisor_pid(), host.agent_pid()):
+        os.kill(pid, signal.SIGSTOP)
+    for pid in (host.supervisor_pid(), host.agent_pid()):
+        os.kill(pid, signal.SIGKILL)
+    row = host.ready("web.0@1")
+    assert (row["pid"], row["restarts"]) == (before["pid"], 0)
+    host.stop("web.0@1")
+    assert host.stopped("web.0@1")["last_exit"] == "killed by SIGTERM"
+
+
+def test_the_shim_is_killed_the_program_runs_on_and_its_exit_is_kept(host):
+    host.run("web.0@1", "while [ ! -e go ]; do echo tick; sleep 0.05; done; exit 8", restart=SLOW)
+    before = host.ready("web.0@1")
+    host.kill(host.shim_pid("web.0@1"))
+    row = host.ready("web.0@1", for_s=0.3)
+    assert (row["pid"], row["restarts"]) == (before["pid"], 0)
+    count = len(host.lines("web.0@1", 10000))
+    wait_until(lambda: len(host.lines("web.0@1", 10000)) > count, "it goes on logging")
+    (host.folder("web.0@1") / "run" / "go").touch()
+    assert host.until("web.0@1", lambda row: row["last_exit"])["last_exit"] == "exited 8"
+
+
+def test_without_its_shim_a_program_is_stopped_with_its_grandchildren(host):
+    host.run("web.0@1", "setsid sleep 1001 & (sleep 1002 &) ; sleep 1003")
+    host.ready("web.0@1", for_s=0.2)
+    host.kill(host.shim_pid("web.0@1"))
+    host.stop("web.0@1")
+    host.stopped("web.0@1", timeout_s=15)
+    assert not [command for command in host.processes().values() if "sleep 100" in command]
+
+
+def test_all_of_ours_are_killed_at_once_and_a_later_exit_is_unknown_never_0(host):
+    host.run("web.0@1", "while [ ! -e go ]; do echo tick; sleep 0.05; done; exit 0", restart=SLOW)
+    before = host.ready("web.0@1")
+    host.kill_all_of_ours()
+    row = host.ready("web.0@1", for_s=0.3)
+    assert (row["pid"], row["restarts"]) == (before["pid"], 0)
+    (host.folder("web.0@1") / "run" / "go").touch()
+    assert host.until("web.0@1", lambda row: row["last_exit"])["last_exit"] == "unknown"
+
+
+def test_a_recorded_pid_that_belongs_to_another_process_is_left_alone(host):
+    host.run("web.0@1", "exec sleep 1000")
+    host.ready("web.0@1")
+    record = host.record("web.0@1")
+    path = host.folder("web.0@1") / "exit" / "1"
+    host.kill_everything()
+    stranger = os.spawnv(os.P_NOWAIT, "/bin/sleep", ["sleep", "1000"])
+    try:
+        record.pid = stranger
+        record.write(str(path))
+        row = host.until("web.0@1", lambda row: row["phase"] == "ready")
+        assert row["pid"] != stranger
+        assert row["last_exit"] == "unknown"
+        host.stop("web.0@1")
+        host.stopped("web.0@1")
+        assert start_of(stranger)
+    finally:
+        os.kill(stranger, signal.SIGKILL)
+        os.waitpid(stranger, 0)
+
+
+def test_after_a_boot_old_records_are_void_and_specs_are_started_again(host):
+    host.run("web.0@1", "exec sleep 1000")
+    host.run("web.1@1", "exec sleep 1000")
+    before = host.ready("web.0@1")
+    host.ready("web.1@1")
+    host.stop("web.1@1")
+    host.stopped("web.1@1")
+    serial = host.report()["serial"]
+    host.power_off()
+    row = host.ready("web.0@1")
+    assert row["pid"] != before["pid"]
+    assert row["last_exit"] == "unknown (the host was started again)"
+    assert row["restarts"] == 1
+    assert host.row("web.1@1")["phase"] == "stopped"
+    assert host.report()["serial"] > serial
+
+
+def test_a_pid_of_another_boot_gets_no_signal(host):
+    """The records of the old boot name a process that lives now: by their boot they mean another."""
+    host.run("web.0@1", "exec sleep 1000")
+    host.ready("web.0@1")
+    path = host.folder("web.0@1") / "exit" / "1"
+    host.power_off()
+    stranger = os.spawnv(os.P_NOWAIT, "/bin/sleep", ["sleep", "1000"])
+    try:
+        record = host.record("web.0@1")
+        record.pid, record.start = stranger, int(start_of(stranger))
+        record.write(str(path))
+        assert host.ready("web.0@1")["pid"] != stranger
+        host.stop("web.0@1")
+        host.stopped("web.0@1")
+        assert start_of(stranger)
+    finally:
+        os.kill(stranger, signal.SIGKILL)
+        os.waitpid(stranger, 0)
+
+
+def test_an_upgrade_replaces_agent_and_supervisor_and_touches_no_program(host):
+    host.run("web.0@1", "while [ ! -e go ]; do echo tick; sleep 0.05; done; exit 6", restart=SLOW)
+    before = host.ready("web.0@1")
+    supervisor = host.supervisor_pid()
+    first = host.report()["program"]
+    host.link_now = host.connect(version="0.2.0", change="newer")
+    second = host.report()["program"]
+    assert (first["version"], second["version"]) == ("0.1.0", "0.2.0")
+    assert first["digest"] != second["digest"]
+    assert host.supervisor_pid() == supervisor
+    row = host.ready("web.0@1")
+    assert (row["pid"], row["restarts"]) == (before["pid"], 0)
+    old = host.connect(version="0.1.0")
+    assert old.linked == {"linked": 1, "by": "agent"}
+    assert old.hello["running"]["version"] == "0.2.0"
+    assert old.hello["send"] is False
+    assert old.ask("observe")["report"]["program"] == second
+    (host.folder("web.0@1") / "run" / "go").touch()
+    assert host.until("web.0@1", lambda row: row["last_exit"])["last_exit"] == "exited 6"
+
+
+def test_a_program_that_does_not_load_is_not_installed(host):
+    host.run("web.0@1", "exec sleep 1000")
+    before = host.ready("web.0@1")
+    broken = host.connect(version="0.2.0", change="\nraise SystemExit('broken on purpose')")
+    assert broken.linked["linked"] == 0
+    assert broken.linked["error"]["kind"] == "bundle"
+    assert "broken on purpose" in broken.linked["error"]["message"]
+    assert host.report()["program"]["version"] == "0.1.0"
+    assert host.row("web.0@1")["pid"] == before["pid"]
+    assert len([path for path in host.root.iterdir() if path.name.startswith("program-")]) == 1
+
+
+def test_two_links_at_once_bring_up_one_supervisor(host):
+    from threading import Thread
+
+    links = []
+    threads = [Thread(target=lambda: links.append(host.connect())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [link.linked for link in links] == [{"linked": 1, "by": "agent"}] * 4
+    wait_until(lambda: len(host.role("supervisor")) == 1 and len(host.role("agent")) == 1)
+
+
+def test_restarts_leave_nothing_open(host):
+    tight = {"backoff_min_s": 0.001, "backoff_max_s": 0.001, "reset_s": 600}
+    host.run("web.0@1", "exit 1", restart=tight)
+    host.until("web.0@1", lambda row: row["restarts"] >= 20)
+
+    def open_files(pid):
+        with suppress(OSError):
+            return len(os.listdir(f"/proc/{pid}/fd"))
+        return 0
+
+    def zombies():
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with suppress(OSError), open(f"/proc/{name}/stat") as file:
+                fields = file.read().rpartition(")")[2].split()
+                if fields[0] == "Z" and int(fields[1]) in (host.supervisor_pid(), host.agent_pid()):
+                    found.append(name)
+        return found
+
+    before = (open_files(host.agent_pid()), open_files(host.supervisor_pid()))
+    host.until("web.0@1", lambda row: row["restarts"] >= 80)
+    host.stop("web.0@1")
+    host.stopped("web.0@1")
+    after = (open_files(host.agent_pid()), open_files(host.supervisor_pid()))
+    assert after[0] <= before[0] + 3  # what one run in flight may have open
+    assert after[1] <= before[1] + 3
+    wait_until(lambda: not zombies())
+    assert len(list((host.folder("web.0@1") / "exit").iterdir())) <= 12
+
+
+def test_a_hundred_orphans_leave_no_zombie(host):
+    script = "import os, time\nfor _ in range(100):\n if not os.fork():\n  if os.fork(): os._exit(0)\n  time.sleep(0.2); os._exit(0)\n else: os.wait()\ntime.sleep(1000)"
+    host.start("web.0@1", [sys.executable, "-I", "-c", script])
+    host.ready("web.0@1")
+    shim = host.shim_pid("web.0@1")
+
+    def children():
+        with open(f"/proc/{shim}/task/{shim}/children") as file:
+            return len(file.read().split())
+
+    wait_until(lambda: children() > 1, "orphans fall to the shim")
+    wait_until(lambda: children() == 1, "and are reaped")
