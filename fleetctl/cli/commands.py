@@ -10,7 +10,7 @@ from fleetctl.cli.screen import Line, Screen, complain
 from fleetctl.cli.show_hosts import hosts_json, hosts_lines
 from fleetctl.cli.show_logs import all_asked, log_lines, unasked_lines
 from fleetctl.cli.show_plan import host_trouble_lines, plan_json, plan_lines
-from fleetctl.cli.show_run import is_worth_telling, run_lines
+from fleetctl.cli.show_run import is_worth_telling, repeats, run_lines
 from fleetctl.cli.show_status import status_json, status_lines
 from fleetctl.cli.tell import looking, telling
 from fleetctl.cli.text import count
@@ -25,6 +25,7 @@ from fleetctl.cli.wiring import (
     tail,
     wished_by,
 )
+from fleetctl.clock import SystemClock
 from fleetctl.engine.wishing import Change
 from fleetctl.errors import ExitCode, StaleOrderError, UsageError, YieldError
 from fleetctl.plan.outcome import exit_code
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleetctl.engine.read import View
+    from fleetctl.engine.run import RunResult
+
+RUNS_COMPARED = 100  # cron heals once a minute: more than an hour of them
 
 
 def check(playbook: Path, named: Path | None, extra_vars: list[str]) -> ExitCode:
@@ -100,10 +104,18 @@ def stop(job: str, named: Path | None) -> ExitCode:
 
 def _drive(fleet: OpenFleet, command: str, change: Change) -> ExitCode:
     screen = Screen.standard()
+    earlier = fleet.store.runs(fleet.name, RUNS_COMPARED)
+
+    def report(result: RunResult) -> list[Line]:
+        lines = run_lines(result)
+        if screen.terminal or result.results:
+            return lines
+        same = command == "heal" and repeats(result.exit_code, lines, earlier, SystemClock().wall())
+        return lines if is_worth_telling(result) and not same else []
+
     with telling(screen, len(fleet.inventory.hosts)) as tell:
-        result = asyncio.run(drive(fleet, command, change, tell))
-    if screen.terminal or is_worth_telling(result):
-        screen.show(run_lines(result))
+        result, lines = asyncio.run(drive(fleet, command, change, tell, report))
+    screen.show(lines)
     return result.exit_code
 
 

@@ -41,12 +41,14 @@ class JobRow:
         return self.stopped or (self.ready == self.replicas and self.running_releases in ((), (self.release,)))
 
     def sentence(self) -> str:
-        """`web: 4 of 4 ready, release 14`."""
+        """`web: 4 of 4 ready, release 14`; while it rolls, `web: 4 of 4 ready; release 15 is wished, …`."""
         if self.stopped:
             return f"{self.job}: stopped by wish" + (f", {self.ready} still ready" if self.ready else "")
         others = [number for number in self.running_releases if number != self.release]
-        old = f", {_numbers(others)} still {'runs' if len(others) == 1 else 'run'}" if others else ""
-        return f"{self.job}: {self.ready} of {self.replicas} ready, release {self.release}{old}"
+        ready = f"{self.job}: {self.ready} of {self.replicas} ready"
+        if not others:
+            return f"{ready}, release {self.release}"
+        return f"{ready}; release {self.release} is wished, {_numbers(others)} {'run' if others[1:] else 'runs'}"
 
 
 def _numbers(releases: list[int]) -> str:
@@ -180,18 +182,15 @@ def _instance_note(host: str, row: InstanceReport, phase: str, notes: dict[str, 
 
 
 def _notes(plan: Plan) -> dict[str, str]:
-    """What the plan says of a replica, an instance or a job: what it would do, else why it does not."""
-    held = {note.subject: f"{note.kind.value}: {note.reason}" for note in plan.held}
+    """In a few words: what the plan would do with a replica or instance, else that it is held back. The reasons are
+    the plan's own lines."""
+    held = {note.subject: f"held back: {note.kind.value}" for note in plan.held}
     starts = {
-        str(action.instance.replica): f"heal would start it on {action.host}: {action.reason}"
+        str(action.instance.replica): f"heal would start it on {action.host}"
         for action in plan.actions
         if isinstance(action, Start)
     }
-    stops = {
-        str(action.instance): f"heal would stop it: {action.reason}"
-        for action in plan.actions
-        if isinstance(action, Stop)
-    }
+    stops = {str(action.instance): "heal would stop it" for action in plan.actions if isinstance(action, Stop)}
     return {**held, **starts, **stops}
 
 

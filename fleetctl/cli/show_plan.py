@@ -31,17 +31,21 @@ def plan_lines(plan: Plan) -> list[Line]:
     for number, stage in enumerate(plan.stages, start=1):
         lines.append(Line(f"stage {number}", DIM))
         lines += [Line(f"  {will(action)}: {action.reason}") for action in stage.actions]
-    return lines + held_lines(plan.held)
+    return lines + held_lines(plan)
 
 
-def held_lines(held: tuple[Held, ...]) -> list[Line]:
-    if not held:
+def held_lines(plan: Plan) -> list[Line]:
+    """What is not done, and why. Why a host is doubted is said where hosts are told of, not once more."""
+    if not plan.held:
         return []
-    return [Line("held back", STRONG), *(_held_line(note) for note in sorted(held))]
+    return [Line("held back", STRONG), *(_held_line(note, plan.verdicts) for note in sorted(plan.held))]
 
 
-def _held_line(note: Held) -> Line:
-    return Line(f"  {note.subject}: {note.kind.value}: {note.reason}", "" if note.kind in HARMLESS else DOUBTFUL)
+def _held_line(note: Held, verdicts: Mapping[str, HostVerdict]) -> Line:
+    verdict = verdicts.get(note.subject)
+    said_before = f"{note.subject} is {verdict.health.value}: {verdict.evidence}: " if verdict else ""
+    reason = note.reason.removeprefix(said_before) if said_before else note.reason
+    return Line(f"  {note.subject}: {note.kind.value}: {reason}", "" if note.kind in HARMLESS else DOUBTFUL)
 
 
 def host_trouble_lines(verdicts: Mapping[str, HostVerdict], snapshot: Snapshot) -> list[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from fleetctl.cli.rows import job_rows
@@ -12,7 +13,13 @@ from fleetctl.engine.events import Outcome
 from fleetctl.errors import ExitCode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fleetctl.engine.run import RunResult
+    from fleetctl.state.store import RunRecord
+
+SAY_AGAIN_S = 3600.0  # cron mails whatever is said: a trouble that lasts, once an hour
+_LASTING = re.compile(r"\b\d+(\.\d+)? (s|min|h|d)\b")
 
 _ENDS = {
     ExitCode.AS_WISHED: ("as wished", GOOD),
@@ -25,7 +32,7 @@ _ENDS = {
 def run_lines(result: RunResult) -> list[Line]:
     """Hosts in trouble, what is held back, each job, and one line of summary."""
     lines = host_trouble_lines(result.verdicts, result.snapshot)
-    lines += held_lines(result.plan.held)
+    lines += held_lines(result.plan)
     for job in job_rows(result.desired, result.snapshot):
         lines.append(Line(job.sentence(), GOOD if job.whole else DOUBTFUL))
     done = sum(one.outcome is Outcome.DONE for one in result.results)
@@ -34,6 +41,23 @@ def run_lines(result: RunResult) -> list[Line]:
     what = count(done, "action") + " done" if result.results else "nothing to do"
     lines.append(Line(f"{result.desired.fleet}: {what}{f', {failed} failed' if failed else ''}; {told}", style))
     return lines
+
+
+def repeats(code: ExitCode, lines: list[Line], earlier: tuple[RunRecord, ...], now_wall: float) -> bool:
+    """Whether a heal that did nothing would say what an earlier one said within the hour, with nothing else between.
+
+    `earlier` are the fleet's runs, newest first, each with what it said. How long something lasts by now is no news.
+    """
+    for run in earlier:
+        if run.command != "heal" or run.exit_code != code:
+            return False
+        if run.lines:
+            return now_wall - run.started_wall < SAY_AGAIN_S and _gist(run.lines) == _gist(line.text for line in lines)
+    return False
+
+
+def _gist(lines: Iterable[str]) -> list[str]:
+    return [_LASTING.sub("_", line) for line in lines]
 
 
 def is_worth_telling(result: RunResult) -> bool:

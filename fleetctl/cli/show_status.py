@@ -27,7 +27,7 @@ def status_lines(view: View) -> list[Line]:
         lines.append(Line(f"no job was deployed to {view.desired.fleet} yet"))
     if rows:
         lines += [Line(""), *_grid(rows).lines()]
-    for more in (host_trouble_lines(view.verdicts, view.snapshot), held_lines(view.plan.held), _mending(view)):
+    for more in (host_trouble_lines(view.verdicts, view.snapshot), held_lines(view.plan), _mending(view)):
         if more:
             lines += [Line(""), *more]
     return lines

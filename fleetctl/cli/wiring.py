@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from fleetctl.cli.show_run import is_worth_telling, run_lines
+from fleetctl.cli.screen import Line
 from fleetctl.clock import SystemClock
 from fleetctl.config.inventory import load_inventory
 from fleetctl.config.patterns import match_hosts
 from fleetctl.config.playbook import load_playbook
 from fleetctl.engine import read
 from fleetctl.engine.links import Links
-from fleetctl.engine.run import Means, run
+from fleetctl.engine.run import Means, RunResult, run
 from fleetctl.engine.wishing import Build, Change
 from fleetctl.errors import ExitCode, FleetctlError
 from fleetctl.model.host import Inventory
@@ -32,18 +33,18 @@ from fleetctl.state.folder import state_folder
 from fleetctl.state.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from fleetctl.config.playbook import Playbook
     from fleetctl.engine.events import Tell
     from fleetctl.engine.links import HostLink
     from fleetctl.engine.read import InstanceLog, View
-    from fleetctl.engine.run import RunResult
     from fleetctl.model.host import HostSpec
     from fleetctl.model.job import Digest
 
 T = TypeVar("T")
 Mode = Literal["drive", "look"]
+Report = Callable[[RunResult], list[Line]]  # what is said of a run that ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,13 @@ async def tail(fleet: OpenFleet, job: str, lines: int, tell: Tell) -> tuple[View
     return await read.logs(fleet.means("look", tell), job, lines)
 
 
-async def drive(fleet: OpenFleet, command: str, change: Change, tell: Tell) -> RunResult:
-    """One run under the lock, written into the history however it ends. Raises what `engine.run` raises."""
+async def drive(
+    fleet: OpenFleet, command: str, change: Change, tell: Tell, report: Report
+) -> tuple[RunResult, list[Line]]:
+    """One run under the lock, and what `report` says of it; however it ends is written into the history.
+
+    Raises what `engine.run` raises.
+    """
     with fleet.store.lock(fleet.name, command) as lock:
         try:
             result = await run(fleet.means("drive", tell), lock, change)
@@ -133,9 +139,9 @@ async def drive(fleet: OpenFleet, command: str, change: Change, tell: Tell) -> R
         except asyncio.CancelledError:
             lock.release(int(ExitCode.INTERRUPTED), ("interrupted",))
             raise
-        said = tuple(line.text for line in run_lines(result)) if is_worth_telling(result) else ()
-        lock.release(int(result.exit_code), said)
-        return result
+        lines = report(result)
+        lock.release(int(result.exit_code), tuple(line.text for line in lines))
+        return result, lines
 
 
 __all__ = ["OpenFleet", "chosen_inventory", "digest_of", "drive", "look", "open_fleet", "read_playbook", "tail",

@@ -105,13 +105,13 @@ def engine(monkeypatch) -> Engine:
     async def tail(_fleet, _job, _lines, _tell):
         return stand_in.view, stand_in.logs
 
-    async def drive(_fleet, _command, change, tell):
+    async def drive(_fleet, _command, change, tell, report):
         stand_in.changes.append(change)
         for event in stand_in.events:
             tell(event)
         if isinstance(stand_in.result, BaseException):
             raise stand_in.result
-        return stand_in.result
+        return stand_in.result, report(stand_in.result)
 
     monkeypatch.setattr(commands, "look", look)
     monkeypatch.setattr(commands, "tail", tail)

@@ -113,6 +113,12 @@ def stopping() -> Stop:
 
 
 MOVING = plan((upload(),), (start("web.2@48", "h2"),), (gate(), stopping()))
+
+
+def doubt(reason: str) -> Held:
+    return Held("h3", HeldKind.SUSPECT, reason)
+
+
 NO_ROOM = Held("web.2", HeldKind.NO_ROOM, "memory is short on 2 of 2 hosts")
 
 
@@ -133,11 +139,10 @@ def view(moves: Plan = MOVING, **hosts: Reachable | Unreachable) -> View:
     return View(DESIRED, memory, Snapshot(NOW, seen), verdicts, moves)
 
 
-def well() -> View:
+def well(**hosts: Reachable) -> View:
     """All three run and answer; nothing is to be done."""
-    found = view(
-        replace(plan(), verdicts=dict.fromkeys(("h1", "h2", "h3"), HEALTHY)), h3=reachable(instance("web.2@44"))
-    )
+    nothing_to_do = replace(plan(), verdicts=dict.fromkeys(("h1", "h2", "h3"), HEALTHY))
+    found = view(nothing_to_do, **{"h3": reachable(instance("web.2@44")), **hosts})
     return replace(found, memory=replace(found.memory, hosts={}))
 
 

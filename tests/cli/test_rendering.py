@@ -9,11 +9,12 @@ from fleetctl.cli.screen import Screen
 from fleetctl.cli.show_hosts import hosts_json, hosts_lines
 from fleetctl.cli.show_logs import all_asked, log_lines, unasked_lines
 from fleetctl.cli.show_plan import plan_json, plan_lines
-from fleetctl.cli.show_run import is_worth_telling, run_lines
+from fleetctl.cli.show_run import is_worth_telling, repeats, run_lines
 from fleetctl.cli.show_status import status_json, status_lines
 from fleetctl.engine.events import ActionResult, Outcome
 from fleetctl.errors import ExitCode
 from fleetctl.model.snapshot import Phase
+from fleetctl.state.store import RunRecord
 from tests.cli import given
 
 
@@ -56,8 +57,8 @@ web: 2 of 3 ready, release 3
 INSTANCE  HOST  PHASE    ADDRESS         RELEASE  READY FOR  RESTARTS  LAST EXIT  NOTE
 web.0@47  h1    ready    10.0.0.1:20017  3        3 min      -         -          -
 web.1@47  h2    ready    10.0.0.1:20017  3        3 min      2         exited 42  -
-web.2@44  h3    unknown  10.0.0.1:20017  3        -          -         -          h3 gives no report; heal would start \
-it on h2: web.2 is missing: h3 is lost
+web.2@44  h3    unknown  10.0.0.1:20017  3        -          -         -          h3 gives no report; heal would \
+start it on h2
 
 h3 is lost: silent (no answer from 10.0.0.3 port 22 in 2 s), nor does it answer h1 and h2
   try it by hand: ssh -v -p 22 10.0.0.3
@@ -72,8 +73,7 @@ def test_status_shows_a_replica_that_has_no_instance_with_the_reason():
     lost_without_memory = replace(seen, memory=replace(seen.memory, hosts={}))
     told = in_a_pipe(status_lines(lost_without_memory))
     assert (
-        "web.2     -     missing  -               -        -          -         -          no room: memory is short"
-        in told
+        "web.2     -     missing  -               -        -          -         -          held back: no room" in told
     )
     assert "held back\n  web.2: no room: memory is short on 2 of 2 hosts\n" in told
 
@@ -238,6 +238,50 @@ web: 2 of 3 ready, release 3
 prod: 1 action done; degraded: needs a human
 """
     )
+
+
+def test_why_a_host_is_doubted_is_said_once():
+    because = f"h3 is lost: {given.LOST.evidence}: web.2@44 there left alone"
+    told = in_a_pipe(run_lines(given.result(ExitCode.DEGRADED, seen=given.view(), held=(given.doubt(because),))))
+    assert told.count(given.LOST.evidence) == 1
+    assert "  h3: suspect: web.2@44 there left alone\n" in told
+
+
+def test_a_rollout_that_stands_still_says_which_release_runs():
+    old = replace(given.instance("web.0@47"), release=2)
+    told = in_a_pipe(status_lines(given.well(h1=given.reachable(old), h2=given.reachable(), h3=given.reachable())))
+    assert told.startswith("web: 1 of 3 ready; release 3 is wished, release 2 runs\n")
+
+
+TROUBLE = run_lines(given.result(ExitCode.DEGRADED, seen=given.view()))
+NOW = 1_000_000.0
+
+
+def ran(*, ago_s, lines=(), code=ExitCode.DEGRADED, command="heal"):
+    return RunRecord(1, "prod", command, "ann@desk (pid 1)", NOW - ago_s, NOW - ago_s + 5, code, lines)
+
+
+def said(lines, before="", after=""):
+    return tuple(line.text.replace(before, after) if before else line.text for line in lines)
+
+
+def test_a_trouble_that_lasts_is_told_once_an_hour():
+    told, silent = ran(ago_s=3500, lines=said(TROUBLE)), ran(ago_s=60)
+    assert repeats(ExitCode.DEGRADED, TROUBLE, (silent, silent, told), NOW)
+    assert not repeats(ExitCode.DEGRADED, TROUBLE, (silent, silent, told), NOW + 200)
+    assert not repeats(ExitCode.DEGRADED, TROUBLE, (), NOW)
+
+
+def test_how_long_it_lasts_by_now_is_no_news():
+    assert repeats(ExitCode.DEGRADED, TROUBLE, (ran(ago_s=60, lines=said(TROUBLE, "in 2 s", "in 63 s")),), NOW)
+
+
+def test_another_trouble_or_the_same_one_after_a_quiet_time_is_news():
+    told, well = ran(ago_s=120, lines=said(TROUBLE)), ran(ago_s=60, code=ExitCode.AS_WISHED)
+    assert not repeats(ExitCode.DEGRADED, TROUBLE, (ran(ago_s=60, lines=said(TROUBLE, "h3", "h2")),), NOW)
+    assert not repeats(ExitCode.DEGRADED, TROUBLE, (well, told), NOW)
+    assert not repeats(ExitCode.UNREACHED, TROUBLE, (told,), NOW)
+    assert not repeats(ExitCode.DEGRADED, TROUBLE, (ran(ago_s=60, command="deploy web.yml"), told), NOW)
 
 
 def test_only_a_run_that_did_nothing_and_found_all_well_is_not_worth_telling():
