@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from fleetctl.model.host import HostSpec
 from fleetctl.model.plan import Answer, Said
 from fleetctl.model.snapshot import Observation, Reachable, Silence, Snapshot, Unreachable
 from fleetctl.model.unreachable import UnreachableError
-from fleetctl.plan.questions import questions
+from fleetctl.plan.questions import WITNESSES, questions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,9 +111,10 @@ async def _look_once(
         for sight in sights:
             group.create_task(see(sight))
         said = group.create_task(_ask_witnesses(desired, memory, links, clock, sights, all_seen))
-    hosts: dict[str, Observation] = dict(known)
-    hosts.update({sight.host.name: sight.observation for sight in sights if sight.observation is not None})
-    return Seen(Snapshot(clock.now(), hosts), said.result())
+    seen = {sight.host.name: sight.observation for sight in sights if sight.observation is not None}
+    missed = _not_asked_yet(questions(desired, Snapshot(clock.now(), seen), memory), said.result())
+    answers = said.result() + await _put(missed, links)
+    return Seen(Snapshot(clock.now(), {**known, **seen}), answers)
 
 
 async def _observe(sight: _Sight, links: Links) -> Observation:
@@ -183,7 +185,25 @@ async def _ask_witnesses(
         pass  # some host gave no answer yet
     seen = {sight.host.name: sight.so_far() for sight in sights}
     so_far = {name: observation for name, observation in seen.items() if observation is not None}
-    asked = questions(desired, Snapshot(clock.now(), so_far), memory)
+    return await _put(questions(desired, Snapshot(clock.now(), so_far), memory), links)
+
+
+def _not_asked_yet(wanted: tuple[Question, ...], answers: tuple[Answer, ...]) -> tuple[Question, ...]:
+    """What is left to ask once every host was seen: a witness may have been slower than the second try.
+
+    Nothing about a host that as many witnesses as are needed were asked about then.
+    """
+    asked = {(answer.question.about, answer.question.witness) for answer in answers}
+    knowing = {(answer.question.about, answer.question.witness) for answer in answers if answer.question.reached_before}
+    heard = Counter(about for about, _ in knowing)
+    return tuple(
+        question
+        for question in wanted
+        if heard[question.about] < WITNESSES and (question.about, question.witness) not in asked
+    )
+
+
+async def _put(asked: tuple[Question, ...], links: Links) -> tuple[Answer, ...]:
     by_witness = {question.witness: [q for q in asked if q.witness == question.witness] for question in asked}
     answers = await asyncio.gather(*(_ask(name, tuple(some), links) for name, some in sorted(by_witness.items())))
     return tuple(itertools.chain.from_iterable(answers))

@@ -117,6 +117,20 @@ def test_witnesses_are_asked_when_the_second_try_starts_and_not_later():
     assert len(seen.answers) == len(asked)
 
 
+def test_a_witness_that_logs_us_in_slowly_is_asked_before_the_verdict():
+    slow = [(3.0, "banner, then answers")]
+    fleet = ModelFleet(h1=slow, h2=[(2.0, Silence.SILENT)] * 3, h3=slow)
+    seen = run_virtually(fleet.look())
+    assert {answer.question.witness for answer in seen.answers} == {"h1", "h3"}
+    assert all(answer.question.reached_before and answer.said is Said.NO for answer in seen.answers)
+
+
+def test_three_witnesses_that_answered_in_time_are_enough():
+    fleet = ModelFleet(h1=[(3.0, "banner, then answers")], h2=[(2.0, Silence.SILENT)] * 3)
+    seen = run_virtually(fleet.look(hosts=5))
+    assert sorted(answer.question.witness for answer in seen.answers) == ["h3", "h4", "h5"]
+
+
 def test_no_witness_is_asked_about_a_host_that_is_logging_us_in():
     fleet = ModelFleet(h2=[(5.0, "banner, then answers")])
     run_virtually(fleet.look())
