@@ -1,0 +1,162 @@
+"""What a host says becomes model types, or is refused: never half of it, never more than was agreed."""
+
+import copy
+import json
+
+import pytest
+
+from fleetctl.host import protocol
+from fleetctl.model.replica import InstanceName
+from fleetctl.model.resources import Resources
+from fleetctl.model.snapshot import Phase, Problem, ProblemKind, Reach
+from fleetctl.ssh import wire
+from fleetctl.ssh.wire import GarbledError
+
+ROW = {
+    "instance": "web.1@47",
+    "job": "web",
+    "release": 3,
+    "phase": "ready",
+    "wanted": "run",
+    "pid": 1234,
+    "ready_for_s": 12.5,
+    "ever_ready": True,
+    "restarts": 2,
+    "last_exit": "exited 42",
+    "reason": "",
+    "problem": {"kind": "port_taken", "detail": "pid 7 listens there", "port": 20000, "pid": 7},
+    "age_s": 60,
+    "ports": {"http": 20000},
+    "address": "10.0.0.1",
+    "artifact": "a" * 64,
+    "resources": {"cpu_milli": 500, "memory_bytes": 1024, "disk_bytes": 2048},
+    "dropped_bytes": 5,
+    "stuck": [{"pid": 9, "state": "D", "why": "it sleeps"}],
+}
+REPORT = {
+    "serial": 16777217,
+    "boot": "b",
+    "boottime_s": 1.0,
+    "wallclock_s": 2,
+    "address": "10.0.0.9",
+    "host_id": "id",
+    "fleet": None,
+    "program": {"version": "0.1.0", "digest": "d", "protocol": 1},
+    "guard": {"generation": 47, "author": "me", "at": 3.0},
+    "wishes": {"anything": ["at", "all"]},
+    "facts": {
+        "cpu_milli": 4000,
+        "memory_bytes": 1,
+        "disk_total_bytes": 2,
+        "disk_free_bytes": 1,
+        "kernel": "6.1",
+        "arch": "x86_64",
+        "python": "3.11",
+        "limits": "advisory",
+    },
+    "ports_in_use": [22, 20000],
+    "artifacts": ["a" * 64],
+    "instances": [ROW],
+    "reach": [{"host": "h2", "address": "10.0.0.2", "port": 22, "ok": True, "age_s": 4.0}],
+    "notes": ["hm"],
+    "of a newer host": [],
+}
+
+
+def report(said=REPORT):
+    return wire.parse(wire.Report, json.loads(json.dumps(said))).report(agent=True, address="")
+
+
+def changed(place, value):
+    """The report with another value at a place such as `instances.0.pid`."""
+    said = copy.deepcopy(REPORT)
+    *way, last = [int(part) if part.isdigit() else part for part in place.split(".")]
+    inner = said
+    for part in way:
+        inner = inner[part]
+    inner[last] = value
+    return said
+
+
+def test_a_report_becomes_model_types():
+    seen = report()
+    (row,) = seen.instances
+    assert (row.name, row.phase) == (InstanceName.parse("web.1@47"), Phase.READY)
+    assert row.ports == (("http", 20000),)
+    assert row.resources == Resources(500, 1024, 2048)
+    assert row.problem == Problem(ProblemKind.PORT_TAKEN, "pid 7 listens there", 20000, 7)
+    assert (row.stuck_pids, row.dropped, row.ready_for_s) == ((9,), 5, 12.5)
+    assert (seen.guard.generation, seen.fleet, seen.address) == (47, None, "10.0.0.9")
+    assert seen.reach == (Reach("h2", "10.0.0.2", 22, ok=True, age_s=4.0),)
+    assert (seen.ports_in_use, seen.artifacts) == (frozenset({22, 20000}), frozenset({"a" * 64}))
+
+
+def test_every_phase_of_the_protocol_is_known():
+    assert {report(changed("instances.0.phase", phase)).instances[0].phase for phase in protocol.PHASES} == set(Phase)
+
+
+def test_instances_come_in_order_of_their_names():
+    rows = [{**ROW, "instance": name} for name in ("web.10@2", "web.2@3", "api.0@9", "web.2@1")]
+    assert [str(row.name) for row in report(changed("instances", rows)).instances] == [
+        "api.0@9",
+        "web.2@1",
+        "web.2@3",
+        "web.10@2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("serial", "1"),
+        ("serial", -1),
+        ("serial", 2**63),
+        ("serial", True),
+        ("boottime_s", float("nan")),
+        ("wallclock_s", float("inf")),
+        ("host_id", "x" * 254),
+        ("guard", None),
+        ("ports_in_use", [65536]),
+        ("ports_in_use", list(range(65537))),
+        ("artifacts", ["../../etc"]),
+        ("artifacts", ["a" * 64 + "\n"]),
+        ("instances.0.instance", "../web.1@47"),
+        ("instances.0.instance", "web.1@0"),
+        ("instances.0.phase", "fine"),
+        ("instances.0.pid", 1.5),
+        ("instances.0.ports", {"http": -1}),
+        ("instances.0.artifact", "A" * 64),
+        ("instances.0.problem.kind", "bad luck"),
+        ("instances.0.resources.cpu_milli", -1),
+        ("instances", [ROW, ROW]),
+        ("instances", {"0": ROW}),
+        ("facts", []),
+    ],
+)
+def test_what_is_not_of_the_agreed_shape_is_refused(place, value):
+    with pytest.raises(GarbledError):
+        report(changed(place, value))
+
+
+@pytest.mark.parametrize("missing", [key for key in REPORT if key not in ("program", "wishes", "of a newer host")])
+def test_a_report_with_a_part_missing_is_refused(missing):
+    with pytest.raises(GarbledError, match=missing):
+        report({key: value for key, value in REPORT.items() if key != missing})
+
+
+def test_words_are_cut_and_cleaned():
+    seen = report(changed("notes", ["a\x1b]0;owned\x07b\nc\u202ed" + "x" * 10_000]))
+    assert seen.notes[0].startswith("a\ufffd]0;owned\ufffdb c\ufffdd")
+    assert len(seen.notes[0]) == wire.TEXT_CHARS_MAX
+
+
+def test_log_lines_keep_tabs_and_nothing_else_that_a_terminal_obeys():
+    said = {"lines": ["a\tb", "\x1b[31mred\x1b[0m", "\x9b2J"]}
+    assert wire.parse(wire.Logged, said).lines == ["a\tb", "\ufffd[31mred\ufffd[0m", "\ufffd2J"]
+
+
+def test_the_error_names_the_place_and_not_the_content():
+    with pytest.raises(GarbledError) as caught:
+        report(changed("instances.0.instance", "\x1b[2Jsecret"))
+    assert str(caught.value).startswith("instances.0.instance: ")
+    assert "\x1b" not in str(caught.value)
