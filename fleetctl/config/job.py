@@ -61,6 +61,7 @@ class JobReader:
         self.problems.add(self.document.error(path, message))
 
 
+_WRONG: object = object()  # what can't be evaluated: told, and left out of what is judged further
 _FINISHED_LATER = ("command", "env")  # their templates may name what only a placement knows
 
 
@@ -74,14 +75,7 @@ class _OneJob:
 
     def read(self, data: dict[object, object]) -> ReadJob | None:
         before = self._play.problems.count()
-        judged: dict[object, object] = {}
-        for key, value in data.items():
-            if key in _FINISHED_LATER:
-                judged[key] = self._as_written(value, (str(key),))
-            elif key in keys_of(JobShape):
-                judged[key] = self._evaluated(value, (str(key),))
-            else:
-                judged[key] = value
+        judged = self._judged(data)
         texts = self._texts(judged)
         shape = check_shape(JobShape, judged, self._play.document, self._path, self._play.problems)
         if shape is None or self._play.problems.count() > before:
@@ -90,6 +84,18 @@ class _OneJob:
         if self._play.problems.count() == before:
             self._check(found)
         return found if self._play.problems.count() == before else None
+
+    def _judged(self, data: dict[object, object]) -> dict[object, object]:
+        """The job's data with its templates evaluated where they must be by now; those that can't be are left out."""
+        judged: dict[object, object] = {}
+        for key, value in data.items():
+            if key in _FINISHED_LATER:
+                judged[key] = self._as_written(value, (str(key),))
+            elif key in keys_of(JobShape):
+                judged[key] = self._evaluated(value, (str(key),))
+            else:
+                judged[key] = value
+        return {key: value for key, value in judged.items() if value is not _WRONG}
 
     def _check(self, job: ReadJob) -> None:
         hosts = [host for host in self._play.inventory.hosts if host.name in set(self._eligible)]
@@ -178,12 +184,13 @@ class _OneJob:
     def _evaluated(self, value: object, where: KeyPath) -> object:
         match value:
             case dict():
-                return {key: self._evaluated(item, (*where, str(key))) for key, item in value.items()}
+                items = {key: self._evaluated(item, (*where, str(key))) for key, item in value.items()}
+                return {key: item for key, item in items.items() if item is not _WRONG}
             case list():
-                return [self._evaluated(item, (*where, number)) for number, item in enumerate(value)]
+                found = [self._evaluated(item, (*where, number)) for number, item in enumerate(value)]
+                return [item for item in found if item is not _WRONG]
             case str():
-                unfinished: object = value
-                return self._try(where, lambda: evaluate(value, self._play.scope), unfinished)
+                return self._try(where, lambda: evaluate(value, self._play.scope), _WRONG)
             case _:
                 return value
 

@@ -100,15 +100,14 @@ class _Reading:
         scope = self._scope(data, path)
         if scope is None:
             return []
-        named = {key: self._evaluated(data[key], (*path, key), scope) for key in ("name", "hosts") if key in data}
-        play = check_shape(PlayShape, data | named, self._document, path, self._problems)
-        jobs = data.get("jobs")
-        if not isinstance(jobs, dict):
-            return []
-        hosts = play.hosts if play else named.get("hosts")
-        eligible = self._match(hosts, (*path, "hosts")) if isinstance(hosts, str) else ()
+        evaluated = {key: self._evaluated(data[key], (*path, key), scope) for key in ("name", "hosts") if key in data}
+        told = self._problems.count() > before
+        check_shape(PlayShape, data | evaluated, self._document, path, self._problems)
+        hosts, jobs = evaluated.get("hosts"), data.get("jobs")
+        eligible = self._match(hosts, (*path, "hosts")) if isinstance(hosts, str) and not told else ()
         reader = JobReader(self._document, self._folder, self._inventory, scope, self._problems)
-        found = [self._job(reader, str(name), (*path, "jobs", name), str(hosts), eligible) for name in jobs]
+        names = jobs if isinstance(jobs, dict) else {}
+        found = [self._job(reader, str(name), (*path, "jobs", name), str(hosts), eligible) for name in names]
         return [job for job in found if job] if self._problems.count() == before else []
 
     def _scope(self, data: dict[object, object], path: KeyPath) -> Scope | None:

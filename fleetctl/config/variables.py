@@ -62,6 +62,7 @@ class _Resolving:
         self._raw = raw
         self._done = dict(extra)
         self._of_hosts = of_hosts
+        self._failed: dict[str, FileError] = {}
         self._above: list[str] = []
 
     def all(self, problems: Problems) -> dict[str, object]:
@@ -75,6 +76,8 @@ class _Resolving:
     def _resolve(self, name: str) -> None:
         if name in self._done:
             return
+        if name in self._failed:
+            raise self._failed[name]
         here = (*self._path, name)
         if name in self._above:
             circle = " > ".join((*self._above[self._above.index(name) :], name))
@@ -82,6 +85,9 @@ class _Resolving:
         self._above.append(name)
         try:
             self._done[name] = self._value(self._raw[name], here)
+        except FileError as error:
+            self._failed[name] = error
+            raise
         finally:
             self._above.pop()
 
