@@ -249,8 +249,8 @@ def test_a_window_as_long_as_noticing_takes_is_enough(files):
          ("must be at least 1: port http is fixed to 80, so a new copy needs a host without an old one, and "
          "3 replicas fill all 3")),
         (["replicas: 3", "update: {max_unavailable: 30%}"],
-         ("must be at least 1 (30% of 3 is 0): port http is fixed to 80, so a new copy needs a host without an old one, "
-         "and 3 replicas fill all 3")),
+         ("must be at least 1 (30% of 3 is 0): port http is fixed to 80, so a new copy needs a host without "
+         "an old one, and 3 replicas fill all 3")),
         (["replicas: 1", "update: {max_unavailable: 0}", "constraints: [\"labels.zone == 'a'\"]"],
          ("must be at least 1: port http is fixed to 80, so a new copy needs a host without an old one, and "
          "there is one host")),
