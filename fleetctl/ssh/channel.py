@@ -194,4 +194,4 @@ class Conversation:
 
 
 def _told(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return str(error) or "the host closed it"

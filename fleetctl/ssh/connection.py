@@ -369,7 +369,7 @@ def _ask_host(host: HostSpec) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return str(error) or "it closed the connection"
 
 
 def _printable(data: bytes) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fleetctl.ssh.access import Access
+    from fleetctl.ssh.channel import LineChannel
     from fleetctl.ssh.connection import Connection
 
 SFTP_START_S = 5.0  # a noisy shell's words may read like the length of a packet that never comes
@@ -119,7 +120,7 @@ async def deliver(
     except asyncssh.ChannelOpenError as error:
         raise HostError(host, f"opens no channel for the upload: {error.reason}") from None
     except (OSError, asyncssh.Error, ChannelEndError) as error:
-        raise HostError(host, f"the upload broke off: {error or type(error).__name__}") from None
+        raise HostError(host, f"the upload broke off: {str(error) or 'the host closed it'}") from None
 
 
 async def _deliver_on(connection: Connection, folder: bytes, parcel: Parcel, meter: Meter) -> None:
@@ -217,13 +218,8 @@ async def _as_stream(connection: Connection, folder: bytes, parcel: Parcel, mete
     request = {"folder": os.fsdecode(folder), "bytes": parcel.size, "entries": len(parcel.entries)}
     channel = await open_program(connection, program("receive.py"), request)
     try:
-        for entry in parcel.entries:
-            for part in _tar_of(entry):
-                channel.write(part)
-                await channel.drain()
-                meter.add(0)
-            meter.add(entry.size)
-        channel.write(b"\0" * 1024)  # the end of an archive
+        with suppress(ChannelEndError):  # where it stopped to listen, it has said why
+            await _send_archive(channel, parcel, meter)
         answer = parse(Received, json.loads(await channel.read_line(ANSWER_BYTES_MAX)))
     except (GarbledError, ValueError) as error:
         raise HostError(connection.host.name, f"its answer to the upload can't be understood: {error}") from None
@@ -234,15 +230,26 @@ async def _as_stream(connection: Connection, folder: bytes, parcel: Parcel, mete
         raise HostError(connection.host.name, f"refused the upload: {what}")
 
 
-def _tar_of(entry: Entry) -> Iterator[bytes]:
+async def _send_archive(channel: LineChannel, parcel: Parcel, meter: Meter) -> None:
+    for entry in parcel.entries:
+        for part, content_bytes in _tar_of(entry):
+            channel.write(part)
+            await channel.drain()
+            meter.add(content_bytes)
+    channel.write(b"\0" * 1024)  # the end of an archive
+    await channel.drain()
+
+
+def _tar_of(entry: Entry) -> Iterator[tuple[bytes, int]]:
+    """Parts of an archive, each with how much of the file's content is in it."""
     header = tarfile.TarInfo(os.fsdecode(entry.path))
     header.mode = entry.mode
     if entry.target is not None:
         header.type, header.linkname = tarfile.SYMTYPE, os.fsdecode(entry.target)
-        yield header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+        yield header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"), 0
         return
     header.size = entry.size
-    yield header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    yield header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"), 0
     left = entry.size
     with entry.source.open("rb") as file:
         while left:
@@ -250,8 +257,8 @@ def _tar_of(entry: Entry) -> Iterator[bytes]:
             if not part:
                 raise OSError(f"{entry.source} became shorter while it was sent")
             left -= len(part)
-            yield part
-    yield b"\0" * (-entry.size % 512)
+            yield part, len(part)
+    yield b"\0" * (-entry.size % 512), 0
 
 
 # -- the source
