@@ -20,7 +20,6 @@ from .protocol import PROTOCOL
 from .reach import Reach
 
 LOCK_WAIT_S = 10.0
-SAVE_PAUSE_S = 1.0
 REMOVAL_S = 600.0
 ENDED_KEPT = 2  # instances of a replica that are over
 PROGRAMS_KEPT = 3
@@ -75,7 +74,6 @@ class Agent:
         self.reach = Reach(os.path.join(root, "reach.json"))
         self.instances = {}  # type: dict
         self.waits = waits.Waits(self)
-        self.unsaved = set()  # type: set
         self.pruning = False
         self.notes = []  # type: list
         self.adoptions = adoptions.Adoptions(self)
@@ -189,16 +187,6 @@ class Agent:
         if before != after and not (before[1] == after[1] and before[0] in steady and after[0] in steady):
             self.guard.changed()
         self.waits.look(found)
-
-    def save_soon(self, found) -> None:
-        if not self.unsaved:
-            self.loop.after(SAVE_PAUSE_S, self.save_unsaved)
-        self.unsaved.add(found)
-
-    def save_unsaved(self) -> None:
-        unsaved, self.unsaved = self.unsaved, set()
-        for found in unsaved:
-            found.save()
 
     # What the link asks for
 

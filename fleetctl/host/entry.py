@@ -84,12 +84,14 @@ def read_exactly(count: int) -> bytes:
     return content
 
 
-def read_line(descriptor: int, limit: int = LINE_BYTES_MAX) -> bytes:
-    """One line, byte by byte: what follows it is not ours to take."""
+def read_line(descriptor: int, limit: int) -> bytes:
+    """One line, byte by byte: what follows it is not ours to take. ValueError for one that is too long."""
     line = b""
     while not line.endswith(b"\n"):
+        if len(line) >= limit:
+            raise ValueError("a line of more than %d bytes" % limit)
         byte = os.read(descriptor, 1)
-        if not byte or len(line) >= limit:
+        if not byte:
             raise EOFError
         line += byte
     return line
@@ -214,7 +216,7 @@ def greeted(root: str, wait_s: float, digest: str = ""):
         if connection is not None:
             connection.settimeout(max(0.1, end - time.monotonic()))
             try:
-                hello = json.loads(read_greeting(connection).decode())
+                hello = json.loads(read_line(connection.fileno(), LINE_BYTES_MAX).decode())
                 if not digest or hello["digest"] == digest:
                     connection.settimeout(None)
                     return connection
@@ -224,16 +226,6 @@ def greeted(root: str, wait_s: float, digest: str = ""):
         if time.monotonic() >= end:
             return None
         time.sleep(0.02)
-
-
-def read_greeting(connection) -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        byte = connection.recv(1)
-        if not byte or len(line) > 4096:
-            raise EOFError
-        line += byte
-    return line
 
 
 # Bringing the program
@@ -523,7 +515,7 @@ class InMemory:
 
 def read_request():
     try:
-        request = json.loads(read_line(0).decode())
+        request = json.loads(read_line(0, LINE_BYTES_MAX).decode())
         program = request["program"]
         parsed(program["version"])
         sound = request["mode"] in ("drive", "look") and program["digest"].isalnum() and 0 < program["bytes"] < 2**24

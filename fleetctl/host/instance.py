@@ -52,7 +52,6 @@ class Instance:
             os.path.join(self.folder, "log"),
             self.spec["log"]["size_bytes"],
             self.spec["log"]["keep"],
-            self.count_dropped,
         )
 
     # What happens to it
@@ -90,7 +89,7 @@ class Instance:
         self.saved = dict(self.status)
 
     def row(self):
-        return rows.row(self.name, self.order, self.status)
+        return rows.row(self.name, self.order, self.status, self.log.dropped_bytes)
 
     def close(self) -> None:
         """Let go of everything, without doing anything to the program."""
@@ -540,10 +539,6 @@ class Instance:
             self.status["note"] = ""
 
     # Its log
-
-    def count_dropped(self, count: int) -> None:
-        self.status["dropped_bytes"] += count
-        self.agent.save_soon(self)
 
     def last_lines(self, lines: int):
         self.log.drain()

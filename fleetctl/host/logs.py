@@ -17,25 +17,31 @@ TURN_CHUNKS = 8  # 2 MiB, then it is somebody else's turn
 LINE_BYTES = 64 * 1024  # a longer line may be cut by a rotation
 TAIL_BYTES_MAX = 4 * 1024 * 1024
 CURRENT = "current"
+DROPPED = "dropped"  # how many bytes were thrown away: a few digits, written in place, so that a full disk takes them
+DIGITS = 20
 
 
 class Log:
-    def __init__(self, loop: Loop, folder: str, size_bytes: int, keep: int, dropped) -> None:
+    def __init__(self, loop: Loop, folder: str, size_bytes: int, keep: int) -> None:
         self.loop, self.folder = loop, folder
         self.size_bytes, self.keep = max(size_bytes, LINE_BYTES), keep
-        self.dropped = dropped  # called with a count
-        self.pipe = self.file = -1
+        self.pipe = self.file = self.counter = -1
+        self.dropped_bytes = dropped_bytes(folder)
 
     def open(self) -> None:
         if self.pipe < 0:
             self.pipe = shim.open_pipe(os.path.join(self.folder, "pipe"), os.O_NONBLOCK)
             self.loop.watch(self.pipe, self.pump)
+            self.open_counter()
 
     def close(self) -> None:
         if self.pipe >= 0:
             self.loop.unwatch(self.pipe)
             os.close(self.pipe)
             self.pipe = -1
+        if self.counter >= 0:
+            os.close(self.counter)
+            self.counter = -1
         self.close_file()
 
     def drain(self) -> None:
@@ -58,8 +64,9 @@ class Log:
             size = self.open_file()
             if size < self.size_bytes:
                 return linux.splice_to_file(self.pipe, self.file, size, min(CHUNK_BYTES, self.size_bytes - size))
-            if size < self.size_bytes + LINE_BYTES and not self.at_line_end(size):
-                return linux.splice_to_file(self.pipe, self.file, size, self.rest_of_line())
+            most = self.size_bytes + LINE_BYTES - size
+            if most > 0 and not self.at_line_end(size):
+                return linux.splice_to_file(self.pipe, self.file, size, min(most, self.rest_of_line()))
             if waiting_bytes(self.pipe) == 0:
                 return 0
             self.rotate()
@@ -79,8 +86,20 @@ class Log:
                 os.close(null)
         except BlockingIOError:
             return 0
-        self.dropped(count)
+        self.count(count)
         return count
+
+    def open_counter(self) -> None:
+        try:
+            self.counter = os.open(os.path.join(self.folder, DROPPED), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.count(0)
+        except OSError:
+            pass  # no room for it: then it is counted for as long as this agent lives
+
+    def count(self, dropped: int) -> None:
+        self.dropped_bytes += dropped
+        if self.counter >= 0:
+            os.pwrite(self.counter, b"%*d" % (DIGITS, self.dropped_bytes), 0)
 
     def open_file(self) -> int:
         """The current file's size; opened, and made again where somebody removed it."""
@@ -122,6 +141,14 @@ class Log:
         kept = [*numbers, following]
         for number in kept[: max(0, len(kept) - self.keep)]:
             os.unlink(os.path.join(self.folder, "%08d" % number))
+
+
+def dropped_bytes(folder: str) -> int:
+    try:
+        with open(os.path.join(folder, DROPPED), "rb") as file:
+            return int(file.read(DIGITS))
+    except (OSError, ValueError):
+        return 0
 
 
 def waiting_bytes(pipe: int) -> int:

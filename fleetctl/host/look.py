@@ -73,7 +73,7 @@ class Seen:
             self.status["last_exit"] = "unknown"
 
     def row(self):
-        return rows.row(self.name, self.order, self.status)
+        return rows.row(self.name, self.order, self.status, logs.dropped_bytes(os.path.join(self.folder, "log")))
 
     def last_lines(self, lines: int):
         return logs.tail(os.path.join(self.folder, "log"), lines)

@@ -32,7 +32,6 @@ def blank_status():
         "note": "",
         "problem": None,
         "stuck": [],
-        "dropped_bytes": 0,
     }
 
 
@@ -72,7 +71,7 @@ def age_s(order, boot: str) -> float:
     return max(0.0, time.time() - order["made_at"])
 
 
-def row(name: str, order, status):
+def row(name: str, order, status, dropped_bytes: int):
     """The ROW of protocol.py."""
     spec = order["spec"]
     now = boottime()
@@ -97,7 +96,7 @@ def row(name: str, order, status):
         "address": spec["address"],
         "artifact": spec["artifact"],
         "resources": spec["resources"],
-        "dropped_bytes": status["dropped_bytes"],
+        "dropped_bytes": dropped_bytes,
         "stuck": status["stuck"],
     }
 

@@ -164,7 +164,7 @@ def test_the_stop_signal_is_the_specs_and_notice_comes_first(host):
 
 
 def test_a_program_that_ends_is_restarted_with_backoff(host):
-    host.run("web.0@1", 'echo run; exit 42')
+    host.run("web.0@1", "echo run; exit 42")
     row = host.until("web.0@1", lambda row: row["restarts"] >= 3)
     assert row["last_exit"] == "exited 42"
     row = host.until("web.0@1", lambda row: row["problem"])

@@ -61,7 +61,9 @@ def test_an_exit_while_no_agent_runs_is_shown_and_answered_by_one_restart(host):
 
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.05, 0.1, 0.2])
 def test_the_agent_is_killed_in_the_middle_of_starts_and_restarts(host, after_s):
-    host.run("web.0@1", "echo run; sleep 0.1; exit 7", restart={"backoff_min_s": 0.02, "backoff_max_s": 0.05, "reset_s": 600})
+    host.run(
+        "web.0@1", "echo run; sleep 0.1; exit 7", restart={"backoff_min_s": 0.02, "backoff_max_s": 0.05, "reset_s": 600}
+    )
     for _ in range(4):
         time.sleep(after_s)
         host.kill_agent()
