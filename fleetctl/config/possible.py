@@ -41,7 +41,8 @@ def notice_s(probe: ReadyProbe) -> float:
 
     While the grace lasts no failure counts, not even of an instance that was ready at once.
     """
-    return probe.grace_s + probe.failures * max(probe.interval_s, probe.timeout_s) + probe.timeout_s
+    longest = probe.grace_s + probe.failures * max(probe.interval_s, probe.timeout_s) + probe.timeout_s
+    return round(longest, 6)  # 200 ms three times over is no more than 600 ms
 
 
 def _fixed_ports(spec: JobSpec) -> Iterator[Complaint]:

@@ -235,9 +235,13 @@ def test_an_update_that_can_only_end_one_way_is_refused(refused_job, ready, upda
     assert refused_job(*([f"update: {update}"] if update != "{}" else []), *keys) == [where + said]
 
 
-def test_a_window_as_long_as_noticing_takes_is_enough(files):
+@pytest.mark.parametrize(
+    ("ready", "min_healthy"),
+    [("{tcp: true}", "7s"), ("{tcp: true, interval: 100ms, timeout: 200ms, failures: 2}", "600ms")],
+)
+def test_a_window_as_long_as_noticing_takes_is_enough(files, ready, min_healthy):
     inventory = files.inventory(INVENTORY)
-    job = "{command: [x], ports: [a], ready: {tcp: true}, update: {min_healthy: 7s, deadline: 10s}}"
+    job = f"{{command: [x], ports: [a], ready: {ready}, update: {{min_healthy: {min_healthy}, deadline: 10s}}}}"
 
     assert load_playbook(files.write("web.yml", f"- {{hosts: app, jobs: {{web: {job}}}}}"), inventory).jobs
 
