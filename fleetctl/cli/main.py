@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, NoReturn
 
 from fleetctl.cli.errors import print_error
@@ -23,7 +24,9 @@ def run() -> NoReturn:
     _treat_like_ctrl_c(signal.SIGTERM)
     _treat_like_ctrl_c(signal.SIGHUP)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # cron's locale knows ASCII alone
+        assert isinstance(stream, TextIOWrapper)
+        # Cron's locale may know ASCII alone; a pipe's reader sees each line when it is said.
+        stream.reconfigure(errors="backslashreplace", line_buffering=True)
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()

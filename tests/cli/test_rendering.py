@@ -272,6 +272,11 @@ def test_a_trouble_that_lasts_is_told_once_an_hour():
     assert not repeats(ExitCode.DEGRADED, TROUBLE, (), NOW)
 
 
+def test_what_the_heal_that_acted_told_is_not_told_again():
+    acted = run_lines(given.result(ExitCode.DEGRADED, given.done(given.stopping()), seen=given.view()))
+    assert repeats(ExitCode.DEGRADED, TROUBLE, (ran(ago_s=60, lines=said(acted)),), NOW)
+
+
 def test_how_long_it_lasts_by_now_is_no_news():
     assert repeats(ExitCode.DEGRADED, TROUBLE, (ran(ago_s=60, lines=said(TROUBLE, "in 2 s", "in 63 s")),), NOW)
 
