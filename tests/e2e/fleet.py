@@ -186,6 +186,14 @@ class Fleet:
                 found.setdefault(program.replica, []).append(program)
         return found
 
+    def answering(self, port: int, *, besides: tuple[str, ...] = ()) -> set[str]:
+        """The replicas that answer at these hosts' addresses on a fixed port.
+
+        Cheap enough to be asked while something is timed; `serving` is what also looks into the hosts.
+        """
+        places = [(self.machines.addresses[host], port) for host in self.hosts if host not in besides]
+        return {answer.replica for place in places if (answer := self.machines.answers(*place))}
+
     def await_all_answer(self, replicas: int = 4, *, besides: tuple[str, ...] = (), timeout_s: float = 10) -> None:
         """Every replica answers, at its host's address; hosts named in `besides` do not count."""
         names = [f"web.{index}" for index in range(replicas)]
