@@ -21,11 +21,12 @@ import asyncssh
 from fleetctl.model.snapshot import Silence
 from fleetctl.model.unreachable import UnreachableError
 from fleetctl.ssh.channel import ChannelEndError, LineChannel
-from fleetctl.ssh.connection import Connection, TransientError
+from fleetctl.ssh.reach import TransientError
 from fleetctl.ssh.wire import Complaint, GarbledError, Hello, Linked, parse
 
 if TYPE_CHECKING:
     from fleetctl.model.host import HostSpec
+    from fleetctl.ssh.connection import Connection
 
 Mode = Literal["drive", "look"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 64 * 1024
 STDERR_BYTES_KEPT = 4096  # the end of it, for the error that tells why a channel ended
-CLOSE_S = 2.0
+CLOSE_S = 1.0
 
 
 class ChannelEndError(Exception):

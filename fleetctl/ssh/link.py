@@ -16,13 +16,15 @@ from fleetctl.errors import (
     HostError,
     InstanceExistsError,
     StaleOrderError,
+    UnansweredError,
     WaitError,
 )
 from fleetctl.host import protocol
 from fleetctl.model.plan import Answer, Question, Said
 from fleetctl.ssh import bootstrap, transfer, wire
 from fleetctl.ssh.channel import Conversation, RefusedError
-from fleetctl.ssh.connection import Connection, TransientError, dial
+from fleetctl.ssh.connection import Connection, dial
+from fleetctl.ssh.reach import TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,8 +73,10 @@ class Link:
         return self._conversation.end is not None
 
     async def close(self) -> None:
-        await self._conversation.close()
-        await self._connection.close()
+        try:
+            await self._conversation.close()
+        finally:
+            await self._connection.close()
 
     async def observe(self) -> HostReport:
         """All there is to know about the host."""
@@ -155,6 +159,8 @@ class Link:
                 )
             limit_s = ADOPT_S + transfer.pack(source).size / ADOPT_BYTES_PER_S
             await self._order("adopt", limit_s, generation=generation, author=author, digest=digest, incoming=incoming)
+        except UnansweredError:
+            raise  # it may be adopting still: nothing may be taken from under it
         except HostError:
             await self._discard(generation, author, incoming)
             raise
@@ -266,7 +272,7 @@ def _refusal(host: str, verb: str, refused: RefusedError) -> Exception:
             timed_out = complaint.kind == protocol.TIMEOUT
             return WaitError(host, complaint.message, log=tuple(complaint.log), timed_out=timed_out)
         case protocol.MISMATCH:
-            return HostError(host, "the upload arrived damaged: its content is another", hint="try again")
+            return HostError(host, f"the upload arrived damaged: {complaint.message}", hint="try again")
         case _:
             said = complaint.message or complaint.kind
             return HostError(host, f"refused to {verb}: {said}", hint=complaint.hint)

@@ -17,9 +17,10 @@ import pytest
 from fleetctl.model.host import HostSpec
 from fleetctl.model.snapshot import Silence
 from fleetctl.model.unreachable import UnreachableError
-from fleetctl.ssh import connection
+from fleetctl.ssh import connection, reach
 from fleetctl.ssh.access import LOGINS_MAX, Access
-from fleetctl.ssh.connection import TransientError, dial
+from fleetctl.ssh.connection import dial
+from fleetctl.ssh.reach import TransientError
 
 
 async def failure(host, access=None):
@@ -77,7 +78,7 @@ async def test_no_route_is_silent(monkeypatch):
     async def no_route(_family, _address):
         raise OSError(errno.EHOSTUNREACH, "No route to host")
 
-    monkeypatch.setattr(connection, "_connect_one", no_route)
+    monkeypatch.setattr(reach, "_connect_one", no_route)
     error = await failure(HostSpec("away", "192.0.2.1"))
     assert (error.silence, error.message) == (
         Silence.SILENT,
@@ -89,7 +90,7 @@ async def test_our_own_want_of_descriptors_is_not_their_silence(monkeypatch):
     async def no_descriptor(_family, _address):
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(connection, "_connect_one", no_descriptor)
+    monkeypatch.setattr(reach, "_connect_one", no_descriptor)
     assert (await failure(HostSpec("fine", "192.0.2.1"))).silence is Silence.LOGIN
 
 
@@ -133,14 +134,14 @@ async def test_a_door_closed_before_the_banner_is_refused():
 
 
 async def test_tcp_without_a_banner_is_hung(fleet_of, monkeypatch):
-    monkeypatch.setattr(connection, "BANNER_S", 0.2)
+    monkeypatch.setattr(reach, "BANNER_S", 0.2)
     async with fleet_of() as fleet:
         fleet.host("h1").hang()
         assert (await failure(fleet.spec("h1"))).silence is Silence.HUNG
 
 
 async def test_half_a_banner_is_hung(monkeypatch):
-    monkeypatch.setattr(connection, "BANNER_S", 0.2)
+    monkeypatch.setattr(reach, "BANNER_S", 0.2)
 
     async def begin(_reader, writer):
         writer.write(b"SSH-2")
