@@ -49,7 +49,7 @@ def remove_dead_demos() -> tuple[Path, ...]:
 
 
 def remove(folder: Path) -> None:
-    """Everything under a demo's folder, running or lying. The owner goes last: an interrupted removal is repeated."""
+    """Everything under a demo's folder, running or lying. The owner goes last: what is cut short is ended later."""
     end_processes_under(folder)
     if (folder / FLEET).is_dir():
         (folder / FLEET / "id_ed25519").touch()  # a removal that was killed may have taken what marks it as a fleet's

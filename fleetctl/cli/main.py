@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from io import TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from fleetctl.cli.errors import print_error
@@ -23,16 +24,22 @@ def run() -> NoReturn:
     """The console command `fleetctl`."""
     _treat_like_ctrl_c(signal.SIGTERM)
     _treat_like_ctrl_c(signal.SIGHUP)
-    for stream in (sys.stdout, sys.stderr):
-        assert isinstance(stream, TextIOWrapper)
-        # Cron's locale may know ASCII alone; a pipe's reader sees each line when it is said.
-        stream.reconfigure(errors="backslashreplace", line_buffering=True)
+    _prepare_output()
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has read enough
     sys.exit(code)
+
+
+def _prepare_output() -> None:
+    """Cron's locale may know ASCII alone; a pipe's reader sees each line when it is said; closed output is no error."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 (open until we end)
+    sys.stderr = sys.stderr or sys.stdout
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
 def main(argv: list[str]) -> int:
@@ -46,8 +53,6 @@ def main(argv: list[str]) -> int:
         code = _command(arguments)
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001  # the one handler
         return print_error(error, as_json=as_json, debug=debug)
     if code == ExitCode.INTERRUPTED:

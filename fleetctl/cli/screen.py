@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -79,10 +80,15 @@ class Screen:
                 made.text, style=made.style, markup=False, emoji=False, highlight=False, soft_wrap=True
             )
         else:
-            print(made.text, file=self.out)
+            self._print(made.text)
 
     def document(self, content: Mapping[str, Any]) -> None:
-        print(json.dumps(content, indent=2, ensure_ascii=True), file=self.out)
+        self._print(json.dumps(content, indent=2, ensure_ascii=True))
+
+    def _print(self, text: str) -> None:
+        """A reader that has gone (`| head`) stops no work that is under way: the rest is said to nobody."""
+        with suppress(BrokenPipeError):
+            print(text, file=self.out)
 
     def console(self) -> Console:
         """Rich's, which a pipe never needs and so never imports."""

@@ -1,14 +1,17 @@
 """Where every command begins and ends: usage, errors, interruption, and what is not even imported."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 from fleetctl.cli.errors import error_lines, told
+from fleetctl.cli.screen import Screen
 from fleetctl.errors import ExitCode, FileError, HostError, InvalidFilesError, UsageError, YieldError
 
 HEAVY = ("asyncssh", "sqlalchemy", "pydantic", "yaml", "jinja2", "rich", "typer", "fleetctl.engine", "fleetctl.ssh")
@@ -153,6 +156,23 @@ def test_a_reader_that_has_seen_enough_is_no_error(here):
         process.stdout.close()
         said = process.stderr.read()
     assert said == ""
+
+
+def test_a_reader_that_went_away_stops_no_work():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", buffering=1) as out:
+        screen = Screen(out, terminal=False)
+        screen.say("one")
+        screen.say("two")
+        with suppress(BrokenPipeError):
+            out.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writing)
+
+
+def test_closed_output_is_no_error(here):
+    script = f"exec {sys.executable} -c 'from fleetctl.cli.main import run; run()' check web.yml -i inv.yml >&- 2>&-"
+    assert subprocess.run(["sh", "-c", script], check=False).returncode == 0
 
 
 def test_a_locale_that_knows_ascii_alone_stops_nothing(in_a_process, here):

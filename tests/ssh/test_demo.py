@@ -130,19 +130,6 @@ async def test_the_demo_after_one_that_was_killed_tidies_up_after_it(folder):
     assert nothing_is_left(folder), mentioning(folder)
 
 
-async def test_a_demo_leaves_a_living_one_and_strangers_folders_alone(folder):
-    first = await begin(folder)
-    await told_until(first, "started ")
-    first.send_signal(signal.SIGSTOP)
-    (folder / "fleetctl-demo-strange").mkdir()
-    second = await begin(folder)
-    assert await second.wait() == 0, (await second.stdout.read()).decode()
-    first.send_signal(signal.SIGCONT)
-    said = (await first.stdout.read()).decode()
-    assert await first.wait() == 0, said
-    assert [left.name for left in folder.iterdir()] == ["fleetctl-demo-strange"]
-
-
 async def test_a_swapped_host_key_fails_the_demo_with_the_host_key_error(fleet_of):
     async with fleet_of(4) as fleet:
         await fleet.host("h2").swap_host_key()
