@@ -118,11 +118,15 @@ async def _look_once(
 
 
 async def _observe(sight: _Sight, links: Links) -> Observation:
-    link = links.living(sight.host.name)
-    if link is None:
-        link = await _reach(sight, links)
-    if link is None:
-        return _unreachable(sight.failures)
+    """The host's report over the link of an earlier look, else over a fresh one: a link that died says nothing new."""
+    before = links.living(sight.host.name)
+    if before is not None and isinstance(seen := await _report(before), Reachable):
+        return seen
+    link = await _reach(sight, links)
+    return _unreachable(sight.failures) if link is None else await _report(links.living(sight.host.name) or link)
+
+
+async def _report(link: HostLink) -> Observation:
     try:
         async with asyncio.timeout(OBSERVE_LIMIT_S):
             return Reachable(await link.observe(), link.address)

@@ -7,6 +7,7 @@ import pytest
 
 from fleetctl.engine.links import Links
 from fleetctl.engine.look import look
+from fleetctl.errors import UnansweredError
 from fleetctl.model.desired import Desired
 from fleetctl.model.host import HostSpec
 from fleetctl.model.memory import HostMemory, Memory
@@ -28,7 +29,14 @@ class ModelLink:
     closed: bool = False
     address: str = "10.0.0.1"
 
+    dead: bool = False
+
+    def dies(self):
+        self.dead = True
+
     async def observe(self):
+        if self.dead:
+            raise UnansweredError(self.name, "the connection was lost")
         reach = tuple(Reach(f"h{n}", f"10.0.0.{n}", 22, ok=True) for n in range(1, 6))
         return HostReport(1, "boot", Guard(Generation(0), ""), FACTS, reach=reach)
 
@@ -62,10 +70,10 @@ class ModelFleet:
         self.links[host.name] = link
         return link
 
-    def look(self, *, hosts=3, known=None):
+    def look(self, *, hosts=3, known=None, links=None):
         specs = tuple(HostSpec(f"h{n}", f"10.0.0.{n}") for n in range(1, hosts + 1))
         memory = Memory(Generation(1), {spec.name: HostMemory(last_address=spec.address) for spec in specs})
-        links = Links(self.dial)
+        links = links or Links(self.dial)
         wanted = Desired("test", specs, ())
         return look(wanted, memory, links, LoopClock(), lambda _: None, known=known or {})
 
@@ -155,3 +163,16 @@ def test_a_host_that_was_silent_in_this_run_is_not_tried_again():
     seen = run_virtually(fleet.look(known=known))
     assert "h2" not in fleet.dialled
     assert seen.snapshot.hosts["h2"] == known["h2"]
+
+
+def test_a_host_that_dies_between_two_looks_is_judged_like_any_silent_one():
+    fleet = ModelFleet()
+
+    async def twice():
+        links = Links(fleet.dial)
+        await fleet.look(links=links)
+        fleet.links["h2"].dies()
+        fleet.scripts["h2"] = [(2.0, Silence.SILENT)] * 3
+        return await fleet.look(links=links)
+
+    assert run_virtually(twice()).snapshot.hosts["h2"] == Unreachable(Silence.SILENT, "silent after 2.0 s", tries=3)
