@@ -23,7 +23,7 @@ from fleetctl.model.plan import Question, Said
 from fleetctl.model.replica import InstanceName
 from fleetctl.model.snapshot import Phase, Silence
 from fleetctl.model.unreachable import UnreachableError
-from fleetctl.ssh import bootstrap
+from fleetctl.ssh import bootstrap, connection
 from fleetctl.ssh.access import Access
 from fleetctl.ssh.link import open_link, redial
 
@@ -357,6 +357,16 @@ async def test_a_host_that_dies_leaves_the_request_unanswered(fleet_of):
         assert link.closed
         with pytest.raises(UnansweredError):
             await link.observe()
+
+
+async def test_a_host_that_is_cut_off_is_noticed_while_we_wait_for_it(fleet_of, monkeypatch):
+    monkeypatch.setitem(connection._USER_INDEPENDENT, "keepalive_interval", 0.1)
+    async with fleet_of() as fleet, await drive(fleet) as link:
+        await started(link, ["/bin/sleep", "1000"])
+        fleet.host("h1").silence()
+        with pytest.raises(UnansweredError):
+            await link.wait(WEB, until="stopped", for_s=0.0, timeout_s=50)
+        assert link.closed
 
 
 async def test_an_agent_that_dies_ends_the_link_and_the_next_one_finds_its_heir(fleet_of):
