@@ -26,7 +26,7 @@ from fleetctl.engine.wishing import Build, Change
 from fleetctl.errors import ExitCode, FleetctlError
 from fleetctl.model.host import Inventory
 from fleetctl.ssh.access import Access
-from fleetctl.ssh.link import open_link
+from fleetctl.ssh.link import open_link, redial
 from fleetctl.state.artifacts import KeptArtifacts, digest_of
 from fleetctl.state.chosen import choose_inventory
 from fleetctl.state.folder import state_folder
@@ -66,8 +66,11 @@ class OpenFleet:
         async def dial(host: HostSpec, on_banner: Callable[[], None]) -> HostLink:
             return await open_link(host, access, mode=mode, fleet=self.name, on_banner=on_banner)
 
+        async def dial_again(host: HostSpec) -> HostLink:
+            return await redial(host, access, mode=mode, fleet=self.name)
+
         eligible = partial(match_hosts, inventory=self.inventory)
-        return Means(self.inventory, eligible, self.store, self.kept, Links(dial), SystemClock(), tell)
+        return Means(self.inventory, eligible, self.store, self.kept, Links(dial, dial_again), SystemClock(), tell)
 
 
 def chosen_inventory(named: Path | None) -> Inventory:

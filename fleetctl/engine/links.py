@@ -77,11 +77,17 @@ class Dial(Protocol):
     async def __call__(self, host: HostSpec, on_banner: Callable[[], None]) -> HostLink: ...
 
 
+class Redial(Protocol):
+    """A link to a host that answered before in this run: tries again where that may help. Raises UnreachableError."""
+
+    async def __call__(self, host: HostSpec) -> HostLink: ...
+
+
 class Links:
     """The living links of one run, at most one a host."""
 
-    def __init__(self, dial: Dial) -> None:
-        self._dial = dial
+    def __init__(self, dial: Dial, redial: Redial) -> None:
+        self._dial, self._redial = dial, redial
         self._links: dict[str, HostLink] = {}
 
     def living(self, host: str) -> HostLink | None:
@@ -89,8 +95,10 @@ class Links:
         return None if link is None or link.closed else link
 
     async def open(self, host: HostSpec, on_banner: Callable[[], None] = lambda: None) -> HostLink:
-        """A fresh link, kept as the host's living one. Raises UnreachableError."""
-        link = await self._dial(host, on_banner)
+        """A fresh link by one try, kept as the host's living one. Raises UnreachableError."""
+        return await self._keep(host, await self._dial(host, on_banner))
+
+    async def _keep(self, host: HostSpec, link: HostLink) -> HostLink:
         before, self._links[host.name] = self._links.get(host.name), link
         if before is not None:
             await _close(before)
@@ -99,9 +107,12 @@ class Links:
     async def ask(self, host: HostSpec, call: Callable[[HostLink], Awaitable[T]]) -> T:
         """`call` on the host's link; where no answer came, once more on a fresh one: orders bear repeating."""
         try:
-            return await call(self.living(host.name) or await self.open(host))
+            return await call(self.living(host.name) or await self._reopen(host))
         except UnansweredError:
-            return await call(await self.open(host))
+            return await call(await self._reopen(host))
+
+    async def _reopen(self, host: HostSpec) -> HostLink:
+        return await self._keep(host, await self._redial(host))
 
     async def close(self) -> None:
         links, self._links = list(self._links.values()), {}

@@ -70,10 +70,13 @@ class ModelFleet:
         self.links[host.name] = link
         return link
 
+    async def redial(self, host):
+        return await self.dial(host, lambda: None)
+
     def look(self, *, hosts=3, known=None, links=None):
         specs = tuple(HostSpec(f"h{n}", f"10.0.0.{n}") for n in range(1, hosts + 1))
         memory = Memory(Generation(1), {spec.name: HostMemory(last_address=spec.address) for spec in specs})
-        links = links or Links(self.dial)
+        links = links or Links(self.dial, self.redial)
         wanted = Desired("test", specs, ())
         return look(wanted, memory, links, LoopClock(), lambda _: None, known=known or {})
 
@@ -169,10 +172,28 @@ def test_a_host_that_dies_between_two_looks_is_judged_like_any_silent_one():
     fleet = ModelFleet()
 
     async def twice():
-        links = Links(fleet.dial)
+        links = Links(fleet.dial, fleet.redial)
         await fleet.look(links=links)
         fleet.links["h2"].dies()
         fleet.scripts["h2"] = [(2.0, Silence.SILENT)] * 3
         return await fleet.look(links=links)
 
     assert run_virtually(twice()).snapshot.hosts["h2"] == Unreachable(Silence.SILENT, "silent after 2.0 s", tries=3)
+
+
+def test_an_order_without_an_answer_is_repeated_on_a_fresh_link():
+    fleet = ModelFleet()
+    asked = []
+
+    async def order(link):
+        asked.append(link)
+        if len(asked) == 1:
+            raise UnansweredError("h1", "the connection was lost")
+        return "done"
+
+    async def ask():
+        return await Links(fleet.dial, fleet.redial).ask(HostSpec("h1", "10.0.0.1"), order)
+
+    assert run_virtually(ask()) == "done"
+    assert asked[0].closed
+    assert not asked[1].closed
