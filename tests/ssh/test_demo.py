@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,19 @@ def folder():
     shutil.rmtree(made, ignore_errors=True)
 
 
-async def begin(folder):
-    return await asyncio.create_subprocess_exec(
+@asynccontextmanager
+async def demo(folder):
+    """`fleetctl demo` as a process, which does not outlive the block."""
+    process = await asyncio.create_subprocess_exec(
         FLEETCTL, "demo", env={"PATH": os.environ["PATH"], "TMPDIR": str(folder)}, cwd="/",
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
 
 
 async def told_until(process, word):
@@ -65,30 +74,26 @@ def mentioning(folder):
 
 
 async def test_the_whole_demo_succeeds_and_leaves_nothing(folder):
-    process = await begin(folder)
-    said = (await process.stdout.read()).decode()
-    assert await process.wait() == 0, said
+    async with demo(folder) as process:
+        said = (await process.stdout.read()).decode()
+        assert await process.wait() == 0, said
     assert said.count("  http://") == 6, "three copies are asked before and after"
     assert "Now h1 dies" in said
     assert nothing_is_left(folder), mentioning(folder)
 
 
 async def test_every_programs_parents_are_the_host_program_up_to_init(folder):
-    process = await begin(folder)
-    await told_until(process, "Where it runs")
-    process.send_signal(signal.SIGSTOP)
-    try:
+    async with demo(folder) as process:
+        await told_until(process, "Where it runs")
+        process.send_signal(signal.SIGSTOP)  # so that nothing changes while it is looked at
         everything = {found.pid: found for found in processes_under(folder)}
-        programs = [pid for pid in everything if words(pid)[-1:] == ["./hello"] or "/hello" in " ".join(words(pid))]
+        programs = [pid for pid in everything if any(word.endswith("/hello") for word in words(pid))]
         assert len(programs) == 3
         for program in programs:
             parents = list(lineage(everything, program))
             assert len(parents) == 2, "its shim and the supervisor"
             assert all(is_host_program(pid) for pid in parents)
             assert everything[parents[-1]].parent == 1
-    finally:
-        process.send_signal(signal.SIGCONT)
-    await process.communicate()
 
 
 def words(pid):
@@ -106,26 +111,24 @@ def is_host_program(pid):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_demo_that_is_interrupted_leaves_nothing(folder, number):
-    process = await begin(folder)
-    await told_until(process, "started ")
-    process.send_signal(number)
-    said = (await process.stdout.read()).decode()
-    assert await process.wait() == 130, said
+    async with demo(folder) as process:
+        await told_until(process, "started ")
+        process.send_signal(number)
+        said = (await process.stdout.read()).decode()
+        assert await process.wait() == 130, said
     assert nothing_is_left(folder), mentioning(folder)
 
 
 async def test_the_demo_after_one_that_was_killed_tidies_up_after_it(folder):
-    process = await begin(folder)
-    await told_until(process, "Now h1 dies")
-    process.kill()
-    await process.wait()
+    async with demo(folder) as process:
+        await told_until(process, "Now h1 dies")
+        process.kill()
     [left] = folder.iterdir()
-    survivors = processes_under(folder)
-    assert survivors, "programs outlive their controller: that is the promise elsewhere"
+    assert processes_under(folder), "programs outlive their controller"
 
-    again = await begin(folder)
-    said = (await again.stdout.read()).decode()
-    assert await again.wait() == 0, said
+    async with demo(folder) as again:
+        said = (await again.stdout.read()).decode()
+        assert await again.wait() == 0, said
     assert f"removed what an earlier demo left in {left}" in said
     assert nothing_is_left(folder), mentioning(folder)
 
