@@ -52,6 +52,7 @@ def test_group_vars_of_all_may_name_the_fleet(files):
     files.write("group_vars/all.yml", "fleet: prod")
 
     assert files.inventory("web: {hosts: h1}", "x.yml").fleet == "prod"
+    assert files.inventory("all: {hosts: h1, vars: {fleet: old}}", "x.yml").fleet == "prod"
 
 
 def test_a_folder_of_files_is_one_inventory_named_after_it(files):

@@ -270,3 +270,27 @@ def test_a_relative_playbook_gives_an_absolute_artifact(files, monkeypatch):
 def test_programs_of_the_host_are_left_to_the_host(load):
     assert load(play("{command: [/bin/sleep, 5]}")).jobs
     assert load(play("{command: [sleep, 5]}")).jobs
+
+
+def test_the_smallest_values_that_can_work_do(load):
+    spec = (
+        load(
+            play(
+                "{command: [x], ports: [a], stop: {timeout: 1ms}, log: {size: 4Ki, keep: 1},"
+                " ready: {tcp: true, interval: 100ms, timeout: 1ms, failures: 1},"
+                " update: {min_healthy: 101ms, deadline: 202ms, max_unavailable: 0}}"
+            )
+        )
+        .jobs[0]
+        .spec
+    )
+
+    assert (spec.stop.timeout_s, spec.log, spec.update) == (
+        0.001,
+        LogPolicy(Bytes(4096), 1),
+        UpdatePolicy(0, 0.101, 0.202),
+    )
+
+
+def test_without_a_probe_any_time_of_running_may_count(load):
+    assert load(play("{command: [x], update: {min_healthy: 1ms}}")).jobs[0].spec.update.min_healthy_s == 0.001
