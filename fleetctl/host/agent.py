@@ -12,9 +12,25 @@ import socket
 import sys
 import time
 
-from . import adoptions, artifacts, files, instance, link, proc, report, requests, rows, shim, supervisor, table, waits
+from . import (
+    adoption,
+    artifacts,
+    files,
+    instance,
+    launch,
+    link,
+    proc,
+    report,
+    requests,
+    rows,
+    shim,
+    supervisor,
+    table,
+    uploads,
+    waits,
+)
 from .errands import Errand
-from .guard import Guard
+from .guard import Guard, Refused
 from .loop import Loop
 from .protocol import PROTOCOL
 from .reach import Reach
@@ -68,16 +84,16 @@ class Agent:
         self.requests_out, self.answers_in = requests_out, answers_in
         self.answers = b""
         self.boot = proc.boot()
-        self.login = instance.login()
+        self.login = launch.plain_login()
         self.version, self.digest = supervisor.program()
         self.guard = Guard(root)
         self.reach = Reach(os.path.join(root, "reach.json"))
-        self.instances = {}  # type: dict
+        self.instances: "dict[str, instance.Instance]" = {}
         self.waits = waits.Waits(self)
         self.pruning = False
-        self.notes = []  # type: list
-        self.adoptions = adoptions.Adoptions(self)
-        self.channels = set()  # type: set
+        self.notes: "list[str]" = []
+        self.uploads = uploads.Uploads(self)
+        self.channels: "set[link.Channel]" = set()
 
     def say(self, text: str) -> None:
         """To agent.log."""
@@ -107,7 +123,7 @@ class Agent:
                 continue  # half made when an agent was killed: see tidy
             found = instance.Instance(self, name, order)
             self.instances[name] = found
-            self.loop.guarded(found.adopt)
+            self.loop.guarded(adoption.adopt, found)
 
     def listen(self) -> None:
         """The socket appears under its name when it can be connected to."""
@@ -236,7 +252,7 @@ class Agent:
     def prune(self) -> None:
         """Keep the two newest of each replica that are over."""
         self.pruning = False
-        replicas = {}  # type: dict
+        replicas: "dict[str, list[tuple[int, str]]]" = {}
         for name, found in self.instances.items():
             if found.state in table.OVER:
                 replica, _, epoch = name.partition("@")
@@ -284,7 +300,7 @@ def read_order(folder: str):
         for key in ("wanted", "reason", "made_at", "made_boot", "made_boottime"):
             order[key]
         requests.check_spec(order["spec"])
-    except (OSError, ValueError, KeyError, TypeError, requests.Refused):
+    except (OSError, ValueError, KeyError, TypeError, Refused):
         return None
     return order
 

@@ -45,7 +45,7 @@ def entries(folder: bytes, prefix: bytes):
         state = os.lstat(full)
         if stat.S_ISDIR(state.st_mode):
             for entry in entries(full, path + b"/"):
-                yield entry  # noqa: UP028
+                yield entry
         elif stat.S_ISREG(state.st_mode) or stat.S_ISLNK(state.st_mode):
             yield path, full, state
         else:

@@ -1,13 +1,13 @@
 """The first words on a host: finds or makes the root, brings the host program, starts it, and links to its agent.
 
-fleetctl runs one short loader over one SSH exec channel; the loader reads this file from standard input and executes it.
+fleetctl runs one short loader over one SSH exec channel; the loader reads this file from standard input and runs it.
 Nothing is installed beforehand. It must read fd 0 with os.read alone, never a byte beyond what it needs, and in `look`
 write nothing at all.
 
 THE HANDSHAKE. Lines are JSON objects that end in "\\n"; everything else is raw bytes. C is fleetctl, H the host.
 
-1.  C runs `PYTHON -I -S -E -c LOADER`. LOADER writes its random marker and "\\n" to fd 1, reads exactly N bytes (this file)
-    from fd 0 with os.read, and executes them with the globals {"__name__": "__fleetctl_entry__"}:
+1.  C runs `PYTHON -I -S -E -c LOADER`. LOADER writes its random marker and "\\n" to fd 1, reads exactly N bytes (this
+    file) from fd 0 with os.read, and executes them with the globals {"__name__": "__fleetctl_entry__"}:
         import os;os.write(1,b"MARKER\\n");s=b""
         while len(s)<N:
          b=os.read(0,N-len(s))
@@ -31,14 +31,15 @@ THE HANDSHAKE. Lines are JSON objects that end in "\\n"; everything else is raw 
     and the digest is hashlib.sha256(TEXT).hexdigest(): of TEXT, not of what zlib made of it.
 5.  H -> C  one line, at most 30 s after the hello or the last byte of the bundle:
         {"linked": 1, "by": "agent"|"look"}   or   {"linked": 0, "error": ERROR}, and H ends with status 1.
-    Kinds: bundle (not what its digest says), root (can't be written), start (the supervisor did not start),
-    agent (its socket does not answer). In `drive` it is always `agent`.
-6.  From here the channel carries the requests and answers of protocol.py until either side ends. EOF from C ends H, never
-    the agent. EOF from H: the agent ended (upgraded, killed): connect again.
+    Kinds: bundle (not what its digest says, or it does not run under this Python), root (can't be written), start (the
+    supervisor did not start), agent (its socket does not answer). In `drive` it is always `agent`.
+6.  From here the channel carries the requests and answers of protocol.py until either side ends. EOF from C ends H,
+    never the agent. EOF from H: the agent ended (upgraded, killed): connect again.
 
-drive   makes the root (0700) with artifacts/ incoming/ instances/, unpacks the bundle to <root>/program-<digest>/ where it
-        is not there yet, starts the supervisor where none lives, and asks one of an older version (or of the same version
-        with another digest) to execute the new program in place. A newer one is left alone and linked to: see `running`.
+drive   makes the root (0700) with artifacts/ incoming/ instances/, unpacks the bundle to <root>/program-<digest>/ where
+        it is not there yet, starts the supervisor where none lives, and asks one of an older version (or of the same
+        version with another digest) to execute the new program in place. A newer one is left alone and linked to: see
+        `running`.
 look    writes nothing. A living agent is linked to, whatever its version. Without one, look.py (from the bundle or from
         the folder, never leaving a .pyc) answers observe, logs and probe from the files and /proc; anything else gets
         the error `no_agent`.
@@ -121,7 +122,7 @@ def default_root() -> str:
 
 
 def file_system_of(path: str, mounts: str) -> str:
-    """The type of the file system a path is on, by the text of /proc/self/mountinfo; of mounts above it, the deepest."""
+    """The type of the file system a path is on, by the text of /proc/self/mountinfo: that of the deepest mount."""
     best, found = "", ""
     for line in mounts.splitlines():
         words = line.split(" ")
@@ -180,7 +181,7 @@ def stat_words(pid: int):
 
 
 def running(root: str):
-    """The living supervisor's program, by what it wrote into its lock and by what /proc says of that process; or None."""
+    """The living supervisor's program, by what it wrote into its lock and what /proc says of that process; or None."""
     try:
         with open(os.path.join(root, "supervisor.lock"), "rb") as file:
             pid, start, version, digest = file.read(4096).decode().split()[:4]
@@ -298,7 +299,7 @@ def python(main_file: str, *arguments: str) -> None:
     """Become that program, with nothing of the session's environment but where programs are found."""
     os.execve(
         sys.executable,
-        [sys.executable, "-I", "-S", "-E", main_file] + list(arguments),
+        [sys.executable, "-I", "-S", "-E", main_file, *arguments],
         {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8"},
     )
 
@@ -394,7 +395,7 @@ def parsed(version: str):
     return [int(part) for part in version.split(".")]
 
 
-def wants_upgrade(alive, program) -> bool:
+def wants_upgrade(alive, program):
     if alive["digest"] == program["digest"]:
         return False
     return parsed(alive["version"]) <= parsed(program["version"])
@@ -445,11 +446,11 @@ def relay(connection, address: str) -> None:
         for descriptor, events in poll.poll():
             if descriptor == 1 and events & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
                 return
-            if descriptor in ways and events & (select.POLLIN | select.POLLHUP | select.POLLERR):
-                if not fill(descriptor, ways[descriptor][1]):
-                    if descriptor == 0:
-                        return
-                    ended = True  # the agent's last words are still to be passed on
+            heard = descriptor in ways and events & (select.POLLIN | select.POLLHUP | select.POLLERR)
+            if heard and not fill(descriptor, ways[descriptor][1]):
+                if descriptor == 0:
+                    return
+                ended = True  # the agent's last words are still to be passed on
             for target, unsent in ways.values():
                 if target == descriptor and events & select.POLLOUT:
                     spill(target, unsent)
@@ -504,6 +505,9 @@ class InMemory:
     def create_module(self, _spec):
         return None
 
+    def load_module(self, name):  # the older half of the interface, which nobody calls
+        raise ImportError(name)
+
     def exec_module(self, module) -> None:
         name = "__init__" if module.__name__ == PACKAGE else module.__name__.rpartition(".")[2]
         module.__file__ = name + ".py"  # some ask where they are; nothing is read from there
@@ -542,12 +546,13 @@ def told(failure):
 
 
 def main() -> int:
+    address = server_address()
     hello = {
         "hello": 1,
         "python": list(sys.version_info[:3]),
         "uid": os.getuid(),
         "root": "",
-        "address": server_address(),
+        "address": address,
         "installed": False,
         "agent": False,
         "running": None,
@@ -575,22 +580,22 @@ def main() -> int:
         return 1
     if mode == "drive" and link is not None:
         link.close()
+        link = None
     say(hello)
     try:
         files = unbundle(read_exactly(program["bytes"]), program["digest"]) if hello["send"] else None
-        if mode == "look":
-            if link is None:
-                look(root, program, files, hello["address"])
-                return 0
-        else:
-            if files is not None:
-                install(root, program["digest"], program["version"], files)
+        if mode == "look" and link is None:
+            look(root, program, files, address)
+            return 0
+        if files is not None:
+            install(root, program["digest"], program["version"], files)
+        if link is None:
             link = bring_up(root, program)
     except (Failure, OSError) as failure:
         say({"linked": 0, "error": told(failure)})
         return 1
     say({"linked": 1, "by": "agent"})
-    relay(link, hello["address"])
+    relay(link, address)
     return 0
 
 

@@ -11,7 +11,7 @@ ANSWER_BYTES_MAX = 1024 * 1024
 
 
 class Errand:
-    """Calls `work()` in a child and then `done(value, error)` here: its JSON-able value and "", or None and the reason."""
+    """Calls `work()` in a child, then `done(value, error)` here: its JSON-able value and "", or None and the reason."""
 
     def __init__(self, loop: Loop, work, done, deadline_s: float) -> None:
         self.loop, self.done = loop, done

@@ -47,7 +47,7 @@ def cpu_milli() -> int:
     """The smaller of what the machine has and of what our control groups allow."""
     machine = len(os.sched_getaffinity(0)) * 1000
     limits = [cpu_limit(folder) for folder in group_folders("cpu")]
-    return max(1, min([machine] + [limit for limit in limits if limit > 0]))
+    return max(1, min([machine, *(limit for limit in limits if limit > 0)]))
 
 
 def cpu_limit(folder: str) -> int:
@@ -70,14 +70,14 @@ def memory_bytes() -> int:
         word = (read(folder + "/memory.max") or read(folder + "/memory.limit_in_bytes")).strip()
         if word.isdigit() and int(word):
             limits.append(int(word))
-    return min([machine] + limits) if machine else min(limits or [0])
+    return min([machine, *limits]) if machine else min(limits or [0])
 
 
 def group_folders(controller: str):
     """The folders whose limits bind us: our group's and those above it, for cgroup v2 and v1."""
     found = []
     for line in read("/proc/self/cgroup").splitlines():
-        _, names, path = (line.split(":", 2) + ["", ""])[:3]
+        _, names, path = [*line.split(":", 2), "", ""][:3]
         if names == "":
             mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
         elif controller in names.split(","):
@@ -120,7 +120,7 @@ def listeners():
 def ports_in_use(address: str):
     """The ports a program of this host could not listen on.
 
-    A host on the loopback network shares its kernel with other hosts: what listens at their addresses is not in its way.
+    A host on the loopback network shares its kernel with other hosts: what listens at theirs is not in its way.
     """
     shared = address.startswith("127.")
     return sorted({port for place, port, _ in listeners() if not shared or place in ANY or place == address})

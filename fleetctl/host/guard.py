@@ -1,4 +1,4 @@
-"""Who drives this host: the newest generation it has seen and of whom, the fleet it belongs to, and that fleet's wishes.
+"""Who drives this host: the newest generation it has seen and of whom, the fleet it belongs to, and the fleet's wishes.
 
 What is raised here is on the disk before anyone is told. It looks at numbers and names only, never at instances.
 """

@@ -8,9 +8,8 @@ import fcntl
 import os
 import signal
 
-from . import facts, files, logs, proc, records, rows, shim, table
-from .loop import boottime
-from .probes import Probe
+from . import facts, files, launch, logs, proc, readiness, records, rows, table
+from .loop import Timer, boottime
 
 PATIENCE_S = 5.0  # SIGKILL takes effect within milliseconds, unless a process sleeps in the kernel
 ORPHAN_GLANCE_S = 0.2
@@ -19,11 +18,6 @@ BORN_WAIT_S = 0.1
 PORT_TAKEN_S = 10.0  # an interpreter on a busy host needs seconds to find out that its port is taken
 RECORDS_KEPT = 10
 TRANSIENT = (errno.EAGAIN, errno.ENOMEM, errno.ETXTBSY, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EIO)
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class Unfit(Exception):
-    """The program can't be started here, now or later: (kind, detail)."""
 
 
 class Instance:
@@ -33,19 +27,16 @@ class Instance:
         self.order = order  # what spec.json holds: see rows.new_order
         self.spec = order["spec"]
         self.status = rows.blank_status()
-        self.saved = None
-        self.record = None
-        self.born = 0  # the shim that was forked for the current run, as long as there is no record of it
+        self.saved: "dict[str, object]" = {}
+        self.record = records.Record(0, "")  # of the current run; blank until it is read
         self.watch = None  # of the shim, or of the program where its shim was killed
         self.watched = (0, 0)
         self.orphan = False  # the shim is gone, the run is not over
-        self.orphan_timer = None
-        self.timer = None  # grace, patience or backoff: never two at once
-        self.readiness = None
-        self.readiness_timer = None
-        self.probe = None
-        self.orphan_since = self.asked_at = 0.0
-        self.queue = []  # type: list
+        self.orphan_timer = Timer()
+        self.timer = Timer()  # grace, patience or backoff: never two at once
+        self.ready_watch = readiness.Watcher()
+        self.orphan_since = 0.0
+        self.queue: "list[str]" = []
         self.feeding = False
         self.log = logs.Log(
             self.loop,
@@ -113,7 +104,7 @@ class Instance:
         self.forget_record()
         try:
             folder = os.path.join(self.folder, "run")
-            content = self.pack_launch(folder)
+            content = launch.pack(self.agent.root, self.name, self.spec, self.agent.login, self.status["run"])
             for needed in (folder, os.path.join(self.folder, "exit"), os.path.join(self.folder, "log")):
                 os.makedirs(needed, 0o700, exist_ok=True)
             os.chmod(folder, 0o755)
@@ -121,7 +112,7 @@ class Instance:
             self.save()
             files.replace(os.path.join(self.folder, "launch"), content, durable=True)
             self.log.open()
-        except Unfit as unfit:
+        except launch.Unfit as unfit:
             self.status["problem"] = rows.problem(*unfit.args)
             self.status["last_exit"] = None
             self.feed("unfit")
@@ -133,72 +124,10 @@ class Instance:
         self.status["note"] = ""
         self.agent.ask_shim(self.name)
 
-    def pack_launch(self, folder: str) -> bytes:
-        environment = self.environment()
-        executable = self.executable(environment["PATH"])
-        arguments = [executable if "/" in self.spec["argv"][0] else self.spec["argv"][0], *self.spec["argv"][1:]]
-        return shim.pack_launch(
-            self.status["run"],
-            os.fsencode(executable),
-            os.fsencode(folder),
-            [argument.encode("utf-8", "surrogateescape") for argument in arguments],
-            {name.encode(): value.encode("utf-8", "surrogateescape") for name, value in environment.items()},
-        )
-
-    def artifact_folder(self) -> str:
-        digest = self.spec["artifact"]
-        return os.path.join(self.agent.root, "artifacts", digest) if digest else ""
-
-    def executable(self, path: str) -> str:
-        """argv[0] with a slash is taken from the artifact, else looked for on PATH."""
-        name = self.spec["argv"][0]
-        base = self.artifact_folder()
-        if base and not os.path.isdir(base):
-            raise Unfit("artifact_missing", "artifact %s is not on this host" % self.spec["artifact"])
-        if os.path.isabs(name):
-            return name
-        if "/" in name:
-            base = base or os.path.join(self.folder, "run")
-            found = os.path.normpath(os.path.join(base, name))
-            if not found.startswith(base + "/"):
-                raise Unfit("not_executable", "%s leads out of the artifact" % name)
-            return found
-        for folder in path.split(":"):
-            found = os.path.join(folder or ".", name)
-            if os.access(found, os.X_OK) and os.path.isfile(found):
-                return found
-        raise Unfit("not_executable", "%s is not on PATH (%s)" % (name, path))
-
-    def environment(self):
-        """What the program finds: a plain login's variables, the job's own, and who it is, which none can change."""
-        job, _, rest = self.name.partition(".")
-        index, _, epoch = rest.partition("@")
-        found = dict(self.agent.login)
-        found.update(self.spec["env"])
-        found.update(
-            FLEETCTL_FLEET=self.spec["fleet"],
-            FLEETCTL_JOB=job,
-            FLEETCTL_REPLICA="%s.%s" % (job, index),
-            FLEETCTL_INDEX=index,
-            FLEETCTL_COUNT=str(self.spec["wish_replicas"]),
-            FLEETCTL_RELEASE=str(self.spec["release"]),
-            FLEETCTL_EPOCH=epoch,
-            FLEETCTL_HOST=self.spec["host"],
-            FLEETCTL_ADDRESS=self.spec["address"],
-            FLEETCTL_NOTICE=os.path.join(self.folder, "notice"),
-            FLEETCTL_RUN=os.path.join(self.folder, "run"),
-        )
-        if self.spec["artifact"]:
-            found["FLEETCTL_ARTIFACT"] = self.artifact_folder()
-        for name, port in self.spec["ports"].items():
-            found["FLEETCTL_PORT_" + name.upper().replace("-", "_")] = str(port)
-        return found
-
     def shim_forked(self, pid: int, start: int) -> None:
         """The supervisor's answer; pid 0: it could not."""
-        if self.state not in table.ALIVE or self.record is not None:
+        if self.state not in table.ALIVE or self.record.run:
             return
-        self.born = pid
         if pid == 0:
             self.feed("lost")
         else:
@@ -242,9 +171,7 @@ class Instance:
         """The run is over and its tree is empty: again, or is that pointless?"""
         self.cancel_orphan_timer()
         self.orphan = False
-        found = self.judge()
-        if found is not None:
-            self.status["problem"] = found
+        found = self.status["problem"] = self.judge()
         self.feed("unfit" if found is not None and found["kind"] in ("not_executable", "exit_125") else "exited")
 
     def judge(self):
@@ -287,14 +214,13 @@ class Instance:
 
     def look_for_shim(self) -> None:
         """What is there of the current run, now that nothing is watched: a shim about to write, a program, nothing."""
-        self.orphan_timer = None
         self.refresh()
         if self.state not in table.ALIVE or self.watch is not None:
             return
-        record = self.record
-        if record is not None and record.pid:
+        if self.record.pid:
             self.become_orphan()
         elif self.shim_lives():
+            self.tell_shim("done %d" % (self.status["run"] - 1))  # the one before may not have heard it
             self.orphan_timer = self.loop.after(BORN_WAIT_S, self.look_for_shim)
         else:
             self.feed("lost")
@@ -323,8 +249,7 @@ class Instance:
             self.look_at_orphan()
 
     def look_at_orphan(self) -> None:
-        """The program has ended without a shim: wait for what the supervisor may know, then for its tree to be empty."""
-        self.orphan_timer = None
+        """The program ended without a shim: wait for what the supervisor may know, then for its tree to be empty."""
         self.refresh()
         if self.state not in table.ALIVE or not self.orphan:
             return
@@ -339,15 +264,13 @@ class Instance:
             self.orphan_timer = self.loop.after(ORPHAN_GLANCE_S, self.look_at_orphan)
 
     def cancel_orphan_timer(self) -> None:
-        if self.orphan_timer is not None:
-            self.orphan_timer.cancel()
-            self.orphan_timer = None
+        self.orphan_timer.cancel()
 
     def others(self):
         """[(pid, start)] of what runs of this instance: below its shim, or by its environment where that is gone."""
         if self.orphan:
-            return proc.with_environment(os.fsencode("FLEETCTL_RUN=" + os.path.join(self.folder, "run")))
-        if self.record is not None and proc.lives(self.record.shim, self.record.shim_start):
+            return proc.with_environment(launch.mark(self.folder))
+        if proc.lives(self.record.shim, self.record.shim_start):
             return [found for found in proc.descendants(self.record.shim) if proc.lives(*found)]
         return []
 
@@ -406,9 +329,7 @@ class Instance:
         self.timer = self.loop.after(seconds, lambda: self.feed(event))
 
     def disarm(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        self.timer.cancel()
 
     def note_killing(self) -> None:
         self.status["note"] = "it did not end within %g s: killed" % self.spec["stop"]["timeout_s"]
@@ -416,10 +337,11 @@ class Instance:
     def note_stuck(self) -> None:
         self.status["stuck"] = [rows.stuck(pid) for pid, _ in self.others()]
         self.agent.say("%s is stuck: %s" % (self.name, self.status["stuck"]))
-        if self.orphan and self.orphan_timer is None:
+        if self.orphan and not self.orphan_timer.pending():
             self.orphan_timer = self.loop.after(ORPHAN_GLANCE_S, self.look_at_orphan)
 
     def note_stopped(self) -> None:
+        self.log.close()
         self.status.update(pid=None, ready_since=None, stuck=[], problem=None)
         self.agent.prune_soon()
 
@@ -439,13 +361,11 @@ class Instance:
         ready_since = self.status["was_ready_since"]
         if ready_since is not None and now - ready_since >= self.spec["restart"]["reset_s"]:
             self.status["failures"] = 0
-        self.status["exits"] = [at for at in self.status["exits"] if at > now - table.CRASH_WINDOW_S][-20:] + [now]
-        found = self.status["problem"]
-        if found is None or found["kind"] == "crash_looping":
-            self.status["problem"] = None
-            if table.crash_looping(self.status["exits"], now):
-                detail = "it ended %d times in the last 10 min" % len(self.status["exits"])
-                self.status["problem"] = rows.problem("crash_looping", detail)
+        recent = [at for at in self.status["exits"] if at > now - table.CRASH_WINDOW_S]
+        self.status["exits"] = [*recent[-20:], now]
+        if self.status["problem"] is None and table.crash_looping(self.status["exits"], now):
+            detail = "it ended %d times in the last 10 min" % len(self.status["exits"])
+            self.status["problem"] = rows.problem("crash_looping", detail)
 
     def back_off(self) -> None:
         limits = self.spec["restart"]
@@ -457,7 +377,7 @@ class Instance:
 
     def forget_record(self) -> None:
         self.unwatch()
-        self.record = None
+        self.record = records.Record(0, "")
         self.orphan = False
 
     def tidy_records(self) -> None:
@@ -468,59 +388,23 @@ class Instance:
     # The table's actions: readiness
 
     def await_ready(self) -> None:
-        """Probe from now on; without a probe it is ready once it ran for min_healthy_s."""
         self.end_probes()
-        wanted = self.spec["ready"]
-        if wanted is None:
-            rest = self.status["began"] + self.spec["min_healthy_s"] - boottime()
-            if self.state == table.STARTING:
-                self.readiness_timer = self.loop.after(rest, self.ran_long_enough)
-            return
-        self.readiness = table.Readiness(
-            wanted["successes"], wanted["failures"], wanted["grace_s"], self.state == table.READY
-        )
-        self.ask_ready()
+        began, ready = self.status["began"], self.state == table.READY
+        process = (self.record.pid, self.record.start)
+        self.ready_watch = readiness.watch(self.loop, self.spec, process, began, ready, self.told_ready)
 
-    def ran_long_enough(self) -> None:
-        if self.record is not None and proc.lives(self.record.pid, self.record.start):
-            self.feed("ready")
-
-    def ask_ready(self) -> None:
-        wanted = self.spec["ready"]
-        target = {
-            "kind": wanted["kind"],
-            "address": self.spec["address"],
-            "port": wanted["port"],
-            "path": wanted["path"],
-            "timeout_s": wanted["timeout_s"],
-        }
-        self.asked_at = boottime()
-        self.probe = Probe(self.loop, target, self.ready_answered)
-
-    def ready_answered(self, ok: bool, detail: str) -> None:
-        self.probe = None
-        if self.readiness is None or self.record is None:
-            return
-        if not proc.lives(self.record.pid, self.record.start):
-            return  # whoever answered was not the program; its end is on its way here
-        rest = self.asked_at + self.spec["ready"]["interval_s"] - boottime()
-        self.readiness_timer = self.loop.after(rest, self.ask_ready)
-        if not ok:
-            self.status["note"] = "not ready: %s" % detail
-        elif self.status["note"].startswith("not ready"):
-            self.status["note"] = ""
-        event = self.readiness.hear(ok, boottime() - self.status["began"])
+    def told_ready(self, event: str, note: str) -> None:
+        """What the probes saw: maybe an event, and what is wrong, if something is."""
+        if note or self.status["note"].startswith(readiness.NOT_READY):
+            self.status["note"] = note
         if event:
             self.feed(event)
         else:
             self.save()
 
     def end_probes(self) -> None:
-        if self.readiness_timer is not None:
-            self.readiness_timer.cancel()
-        if self.probe is not None:
-            self.probe.cancel()
-        self.readiness = self.readiness_timer = self.probe = None
+        self.ready_watch.cancel()
+        self.ready_watch = readiness.Watcher()
 
     def note_ready(self) -> None:
         """Ready since now; without a probe since it began: it turned out to have been well all along."""
@@ -535,7 +419,7 @@ class Instance:
     def forget_ready(self) -> None:
         self.end_probes()
         self.status["ready_since"] = None
-        if self.status["note"].startswith("not ready"):
+        if self.status["note"].startswith(readiness.NOT_READY):
             self.status["note"] = ""
 
     # Its log
@@ -544,132 +428,9 @@ class Instance:
         self.log.drain()
         return logs.tail(self.log.folder, lines)
 
-    # Adoption
-
-    def adopt(self) -> None:
-        """Go on where the agent before this one was killed, or begin anew where the boot is another."""
-        self.status = rows.read_status(os.path.join(self.folder, "status.json"))
-        launched = self.launched_run()
-        known = records.runs(os.path.join(self.folder, "exit"))
-        self.status["run"] = max([self.status["run"], launched] + known)
-        record = records.read(self.record_path())
-        if self.status["run"] == 0:
-            self.nothing_runs()
-        elif self.status["boot"] != self.agent.boot:
-            self.void(record)
-        elif record is not None and record.boot == self.agent.boot:
-            self.take_up(record)
-        elif self.state in table.ALIVE and self.shim_lives():
-            self.resume(table.LAUNCHING)  # its record is about to appear
-            self.log.open()
-            self.orphan_timer = self.loop.after(BORN_WAIT_S, self.look_for_shim)
-        else:
-            self.nothing_runs()
-        self.save()
-
-    def launched_run(self) -> int:
-        try:
-            with open(os.path.join(self.folder, "launch"), "rb") as file:
-                return shim.Launch(file.read()).run
-        except (OSError, ValueError):
-            return 0
-
-    def resume(self, state: str) -> None:
-        self.status["state"] = state
-
-    def void(self, record) -> None:
-        """Its records are of another boot: nothing of it runs, and no pid in them means anything."""
-        ran = self.state in table.ALIVE
-        self.status.update(boot=self.agent.boot, pid=None, ready_since=None, was_ready_since=None)
-        self.status.update(failures=0, exits=[], due=None, stuck=[], seen=self.status["run"])
-        if ran and (record is None or record.ended == records.PENDING):
-            self.status["last_exit"] = "unknown (the host was started again)"
-        elif ran:
-            self.status["last_exit"] = said(record.ended)
-        if self.order["wanted"] == "stop":
-            self.resume(table.STOPPED)
-        else:
-            self.status["problem"] = None
-            self.resume(table.WAITING)
-            self.status["note"] = "the host was started again"
-            self.arm(0, "due")
-
-    def nothing_runs(self) -> None:
-        """There is no program: it was waiting, or had come to nothing."""
-        if self.order["wanted"] == "stop":
-            self.resume(table.STOPPED)
-        elif self.state not in table.OVER:
-            rest = (self.status["due"] or 0) - boottime() if self.state == table.WAITING else 0
-            self.status["boot"] = self.agent.boot
-            self.resume(table.WAITING)
-            self.arm(min(rest, self.spec["restart"]["backoff_max_s"] * 2), "due")
-
-    def take_up(self, record) -> None:
-        """There is a record of this boot: the program runs, or ended while no agent looked."""
-        self.record = record
-        seen = record.ended != records.PENDING and self.status["seen"] == self.status["run"]
-        if seen and self.state not in table.ALIVE:  # all was noted; its shim may not have been told
-            self.nothing_runs()
-            if proc.lives(record.shim, record.shim_start):
-                self.log.open()
-                self.dismiss()
-            return
-        self.log.open()
-        if not record.pid and record.ended == records.PENDING:
-            self.resume(table.LAUNCHING)
-            self.watch_process(record.shim, record.shim_start)
-        else:
-            self.take_up_program(record)
-        if self.order["wanted"] == "stop" and self.state not in (table.STOPPING, table.KILLING, table.STUCK):
-            self.feed("stop")
-
-    def take_up_program(self, record) -> None:
-        if self.state not in table.ALIVE or self.status["pid"] != record.pid:
-            self.resume(table.LAUNCHING)
-            self.status["pid"] = None
-        if proc.lives(record.shim, record.shim_start):
-            self.watch_process(record.shim, record.shim_start)
-        else:
-            self.become_orphan()
-        again = {
-            table.STARTING: self.await_ready,
-            table.READY: self.await_ready,
-            table.UNREADY: self.await_ready,
-            table.CLEARING: self.arm_grace,
-            table.SWEEPING: self.end_again,
-            table.JAMMED: self.end_again,
-            table.STUCK: self.end_again,
-            table.STOPPING: self.stop_again,
-            table.KILLING: self.end_again,
-        }.get(self.state)
-        if again is not None:
-            again()
-        self.refresh()
-
-    def stop_again(self) -> None:
-        since = self.status["stopping_since"]
-        self.ask_tree()
-        self.arm(since + self.spec["stop"]["timeout_s"] - boottime(), "grace")
-
-    def end_again(self) -> None:
-        self.kill_tree()
-        self.arm_patience()
-
 
 def said(ended: str) -> str:
     """A record's end, for people."""
     if ended.startswith("unexecutable"):
         return "could not be executed: %s" % os.strerror(int(ended.split()[1]))
     return ended
-
-
-def login():
-    """The variables of a plain login: what a program may expect without anybody having said so."""
-    import pwd
-
-    try:
-        entry = pwd.getpwuid(os.getuid())
-        name, home, shell = entry.pw_name, entry.pw_dir, entry.pw_shell or "/bin/sh"
-    except KeyError:
-        name, home, shell = str(os.getuid()), "/", "/bin/sh"
-    return {"PATH": PATH, "HOME": home, "USER": name, "LOGNAME": name, "SHELL": shell, "LANG": "C.UTF-8"}

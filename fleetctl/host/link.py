@@ -14,7 +14,7 @@ class Channel:
         """`handle(channel, request)` for each object that comes; `gone(channel)` once, when either side has ended."""
         self.loop, self.incoming, self.outgoing = loop, incoming, outgoing
         self.handle, self.gone = handle, gone
-        self.parts = []  # type: list
+        self.parts: "list[bytes]" = []
         self.length = 0
         self.unsent = bytearray()
         self.open = True

@@ -1,4 +1,4 @@
-"""The one loop of the agent: descriptors, timers and ends of processes become calls. It knows nothing about instances."""
+"""The one loop of the agent: descriptors, timers and ends of processes become calls. It knows nothing of instances."""
 
 import heapq
 import os
@@ -18,8 +18,13 @@ def boottime() -> float:
 
 
 class Timer:
-    def __init__(self, call) -> None:
+    """A call that is due later. One that is not pending calls nothing."""
+
+    def __init__(self, call=None) -> None:
         self.call = call
+
+    def pending(self) -> bool:
+        return self.call is not None
 
     def cancel(self) -> None:
         self.call = None
@@ -28,12 +33,12 @@ class Timer:
 class Loop:
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
-        self.timers = []  # type: list
+        self.timers: "list[tuple[float, int, Timer]]" = []
         self.count = 0
         self.ended = False
 
     def watch(self, descriptor: int, call, events: int = READ) -> None:
-        """Call `call(events)` whenever the descriptor is ready for one of the events; again: other events, other call."""
+        """Call `call(events)` when the descriptor is ready for one of the events. Again: other events, other call."""
         try:
             self.selector.modify(descriptor, events, call)
         except KeyError:
@@ -65,8 +70,9 @@ class Loop:
         now = time.monotonic()
         while self.timers and self.timers[0][0] <= now:
             timer = heapq.heappop(self.timers)[2]
-            if timer.call is not None:
-                self.guarded(timer.call)
+            call, timer.call = timer.call, None
+            if call is not None:
+                self.guarded(call)
 
     def pause(self):
         while self.timers and self.timers[0][2].call is None:
@@ -80,7 +86,14 @@ class Loop:
         try:
             call(*arguments)
         except Exception:
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            complain()
+
+
+def complain() -> None:
+    """The exception at hand, to agent.log."""
+    kind, error, trace = sys.exc_info()
+    if kind is not None and error is not None:
+        sys.excepthook(kind, error, trace)
 
 
 class Watch:
@@ -88,7 +101,7 @@ class Watch:
 
     def __init__(self, loop: Loop, pid: int, start: int, call) -> None:
         self.loop, self.pid, self.start, self.call = loop, pid, start, call
-        self.timer = None
+        self.timer = Timer()
         self.descriptor = -1
         try:
             self.descriptor = linux.pidfd_open(pid)
@@ -114,8 +127,7 @@ class Watch:
         self.call()
 
     def cancel(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
+        self.timer.cancel()
         self.drop_descriptor()
 
     def drop_descriptor(self) -> None:

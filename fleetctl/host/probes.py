@@ -18,6 +18,8 @@ HEAD_BYTES_MAX = 64 * 1024
 class Probe:
     """One question. `done(ok, detail)` is called exactly once, never from within the constructor."""
 
+    socket: socket.socket
+
     def __init__(self, loop: Loop, target, done) -> None:
         self.loop, self.done = loop, done
         self.kind, self.address, self.port = target["kind"], target["address"], target["port"]
@@ -25,8 +27,8 @@ class Probe:
         self.path = target.get("path") or "/"
         self.content = b""
         self.unsent = b""
-        self.socket = None
-        self.errand = None
+        self.opened = False
+        self.errand: "Errand | None" = None
         self.timer = loop.after(self.timeout_s, self.late)
         self.begun = loop.after(0, self.begin)
 
@@ -54,6 +56,7 @@ class Probe:
         family, kind, number, _, place = places[0]
         try:
             self.socket = socket.socket(family, kind, number)
+            self.opened = True
             self.socket.setblocking(False)
             failure = self.socket.connect_ex(place)
         except OSError as error:
@@ -107,7 +110,7 @@ class Probe:
             self.end(*verdict)
 
     def late(self) -> None:
-        if self.socket is None or not self.content:
+        if not self.content:
             self.end(False, "no answer in %g s" % self.timeout_s)
         else:
             self.end(False, "no whole answer in %g s" % self.timeout_s)
@@ -117,10 +120,10 @@ class Probe:
         self.done(ok, detail)
 
     def close(self) -> None:
-        if self.socket is not None:
+        if self.opened:
+            self.opened = False
             self.loop.unwatch(self.socket.fileno())
             self.socket.close()
-            self.socket = None
 
 
 def resolve(name: str) -> str:
@@ -170,7 +173,7 @@ def http(content: bytes, ended: bool):
 
 def probe_all(loop: Loop, targets, done) -> None:
     """Put all questions at once; `done([(ok, detail)])` in their order when the last has ended."""
-    answers = [None] * len(targets)  # type: list
+    answers: "list[tuple[bool, str]]" = [(False, "")] * len(targets)
     left = [len(targets)]
     if not targets:
         loop.after(0, lambda: done([]))

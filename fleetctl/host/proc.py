@@ -22,7 +22,7 @@ def stat_of(pid: int):
 
 
 def start_of(pid: int) -> int:
-    return stat_of(pid)[2]
+    return int(stat_of(pid)[2])
 
 
 def lives(pid: int, start: int) -> bool:

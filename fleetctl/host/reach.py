@@ -42,7 +42,7 @@ class Reach:
                 for peer, (ok, _) in zip(peers, answers)
             ]
             self.keep(rows)
-            done([dict((key, value) for key, value in row.items() if key != "at") for row in rows])
+            done([{key: value for key, value in row.items() if key != "at"} for row in rows])
 
         probes.probe_all(loop, targets, heard)
 

@@ -1,10 +1,11 @@
 """The record of one run of a program: who it is, and how it ended. One small file, written in place.
 
-It is made full-size when the run begins, so that the end can be written on a full disk. Shim and supervisor write it, the
-agent reads it. Used by the lean processes: no json.
+It is made full-size when the run begins, so that the end can be written on a full disk. Shim and supervisor write it,
+the agent reads it. Used by the lean processes: no json.
 """
 
 import os
+import signal
 from binascii import crc32
 
 BYTES = 1024
@@ -13,7 +14,7 @@ EMPTY, LEFT = "empty", "left"  # of the program's tree, once the program itself 
 
 
 class Record:
-    """What is known of one run. `ended` is `-` while it runs, then `exited N`, `killed by S`, `unexecutable E`, `unknown`."""
+    """What is known of one run. `ended`: `-` while it runs; `exited N`, `killed by S`, `unexecutable E`, `unknown`."""
 
     FIELDS = ("run", "boot", "shim", "shim_start", "pid", "start", "began", "ended", "ended_at", "tree")
     NUMBERS = ("run", "shim", "shim_start", "pid", "start")
@@ -105,8 +106,6 @@ def describe(status: int) -> str:
 
 
 def signal_name(number: int) -> str:
-    import signal
-
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -245,13 +245,13 @@ def adopt(host, channel, request):
     digest = matching(request.get("digest"), "digest", DIGEST, "a digest")
     incoming = matching(request.get("incoming"), "incoming", INCOMING, "the name of an upload")
     host.guard.admit(request["generation"], request["author"])
-    host.adoptions.adopt(digest, incoming, lambda outcome: conclude(channel, request, outcome))
+    host.uploads.adopt(digest, incoming, lambda outcome: conclude(channel, request, outcome))
 
 
 def discard(host, channel, request):
     incoming = matching(request.get("incoming"), "incoming", INCOMING, "the name of an upload")
     host.guard.admit(request["generation"], request["author"])
-    host.adoptions.discard(incoming, lambda outcome: conclude(channel, request, outcome))
+    host.uploads.discard(incoming, lambda outcome: conclude(channel, request, outcome))
 
 
 def known(host, request):

@@ -64,7 +64,7 @@ def new_order(spec, reason: str, boot: str):
     }
 
 
-def age_s(order, boot: str) -> float:
+def age_s(order, boot: str):
     """Since it was ordered. Within a boot no jump of the wall clock changes it."""
     if order["made_boot"] == boot:
         return max(0.0, boottime() - order["made_boottime"])

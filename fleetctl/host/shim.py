@@ -27,8 +27,8 @@ class Launch:
         self.run = 0
         self.executable = b""
         self.folder = b""
-        self.arguments = []  # type: list
-        self.environment = {}  # type: dict
+        self.arguments: "list[bytes]" = []
+        self.environment: "dict[bytes, bytes]" = {}
         for item in content.split(b"\0"):
             key, _, value = item.partition(b"=")
             if key == b"run":

@@ -1,6 +1,6 @@
-"""The one process per host that must not fail: it forks the shims, restarts the agent, and keeps what orphans leave behind.
+"""The one process per host that must not fail: it forks the shims, restarts the agent, keeps how orphans ended.
 
-It is lean (os, select, signal, fcntl, ctypes) because every shim is a fork of it, and it decides nothing about instances.
+It is lean (os, select, signal, fcntl, ctypes) because every shim is a fork of it, and decides nothing about instances.
 """
 
 import fcntl

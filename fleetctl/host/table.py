@@ -3,9 +3,12 @@
 Read it top to bottom and you know what happens. `instance.py` carries the actions out under the same names.
 """
 
-from .protocol import FAILED, READY, STARTING, STOPPED, STOPPING, STUCK, UNREADY, WAITING
+from . import protocol
 
-# What an instance is in. The phases of protocol.py, and finer ones that only its host tells apart.
+# What an instance is in: the phases of protocol.py, and finer ones that only its host tells apart.
+STARTING, READY, UNREADY = protocol.STARTING, protocol.READY, protocol.UNREADY
+WAITING, STOPPING, STOPPED = protocol.WAITING, protocol.STOPPING, protocol.STOPPED
+FAILED, STUCK = protocol.FAILED, protocol.STUCK
 LAUNCHING = "launching"  # a shim was asked for, and the program was not seen yet
 CLEARING = "clearing"  # the program ended by itself; what it left behind was asked to end
 SWEEPING = "sweeping"  # ... and is killed
@@ -83,7 +86,7 @@ ROWS = (
     ((STOPPING, KILLING, STUCK), "unfit", STOPPED, ("disarm", "dismiss", "note_stopped")),
 )
 
-# What changes nothing, said on purpose: a pair that stands neither here nor above is a hole, and a test looks for those.
+# What changes nothing, said on purpose: a pair that stands neither here nor above is a hole, and a test looks for it.
 IGNORED = (
     ((*LIVE, CLEARING, SWEEPING, JAMMED, STUCK), "launched", "it is known to run, or to have ended"),
     ((*LIVE, CLEARING, SWEEPING, JAMMED, STUCK), "lost", "the program outlives its shim"),
@@ -120,7 +123,7 @@ ALIVE = (LAUNCHING, *LIVE, CLEARING, SWEEPING, JAMMED, STOPPING, KILLING, STUCK)
 
 
 def step(state: str, event: str):
-    """(the state after it, the actions to do) for an event in a state. An event that changes nothing gives no actions."""
+    """(the state after it, the actions to do) for an event in a state. What changes nothing gives no actions."""
     if (state, event) in TABLE:
         return TABLE[state, event]
     if (state, event) in QUIET:

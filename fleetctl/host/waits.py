@@ -1,6 +1,7 @@
 """Those who wait for an instance to be ready or stopped: answered when it is, when it can't be, or when time is up."""
 
 from . import table
+from .loop import Timer
 from .protocol import FAILED_WAIT, READY, STOPPED, STUCK, TIMEOUT
 
 LOG_LINES = 20
@@ -10,18 +11,17 @@ PER_CHANNEL_MAX = 4096
 class Wait:
     def __init__(self, channel, request, found) -> None:
         self.channel, self.request, self.found = channel, request, found
-        self.deadline = self.again = None
+        self.deadline = self.again = Timer()
 
     def cancel(self) -> None:
-        for timer in (self.deadline, self.again):
-            if timer is not None:
-                timer.cancel()
+        self.deadline.cancel()
+        self.again.cancel()
 
 
 class Waits:
     def __init__(self, agent) -> None:
         self.agent = agent
-        self.waits = {}  # type: dict
+        self.waits: "dict[str, list[Wait]]" = {}
 
     def add(self, channel, request, found) -> None:
         wait = Wait(channel, request, found)
@@ -51,8 +51,7 @@ class Waits:
             if rest <= 0:
                 self.answer(wait, {"instance": row})
                 return
-            if wait.again is not None:
-                wait.again.cancel()
+            wait.again.cancel()
             wait.again = self.agent.loop.after(rest, lambda: self.check(wait))
         elif hopeless(wait.found):
             self.fail(wait, FAILED_WAIT, "%s will not be ready: %s" % (wait.found.name, why(row)))

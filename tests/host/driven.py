@@ -1,4 +1,4 @@
-"""A host as the tests drive it: a root of its own, the real host program unpacked there, and JSON over the real entry.py.
+"""A host as the tests drive it: a root of its own, the real host program unpacked there, JSON over the real entry.py.
 
 Whatever it starts is found by its root and ended by pid in `end`.
 """
@@ -67,6 +67,19 @@ def start_of(pid: int) -> str:
     except OSError:
         return ""
     return "" if fields[0] in "ZX" else fields[19]
+
+
+def descriptors(pid: int) -> list[str]:
+    """What a process has open."""
+    found = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            found.append(str(path.readlink()))
+    return found
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def lives(pid: int) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.driven import HERE, Host, RefusedError, wait_until
+from tests.host.driven import HERE, Host, RefusedError, descriptors, wait_until
 
 
 def tree(root: Path) -> dict[str, tuple[int, int, bytes]]:
@@ -165,7 +165,7 @@ def test_what_is_no_handshake_is_refused(python, line):
 
 
 def test_a_broken_bundle_is_refused(host, monkeypatch):
-    import tests.host.driven as driven
+    from tests.host import driven
 
     digest, data = driven.bundle()
     monkeypatch.setattr(driven, "bundle", lambda _change="": (digest, data[:-9] + b"123456789"))
@@ -199,9 +199,8 @@ def test_a_link_ends_when_its_agent_does(host):
 def test_nothing_of_ours_keeps_a_session_alive(host):
     """Supervisor and agent hold no descriptor of the channel that started them, or its ssh would hang."""
     link = host.connect()
-    ends = {os.readlink(f"/proc/{link.process.pid}/fd/{number}") for number in (0, 1)}
+    ends = {str(Path(f"/proc/{link.process.pid}/fd/{number}").readlink()) for number in (0, 1)}
     for pid in (host.supervisor_pid(), host.agent_pid()):
-        held = {os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
-        assert not held & ends
+        assert not set(descriptors(pid)) & ends
         assert os.getsid(pid) != os.getsid(link.process.pid)
     wait_until(lambda: host.role("agent"))

@@ -320,7 +320,14 @@ def test_probes_run_at_once_and_each_gives_its_answer(host):
     assert answers["not ssh"]["detail"] == "no answer in 0.3 s"
 
 
-SSHD = "import socket,sys\ns=socket.create_server(('127.0.0.1',int(sys.argv[1])))\nwhile 1:\n c=s.accept()[0];c.sendall(b'hello\\r\\nSSH-2.0-test\\r\\n');c.close()"
+SSHD = """
+import socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    connection, _ = listener.accept()
+    connection.sendall(b"hello\\r\\nSSH-2.0-test\\r\\n")
+    connection.close()
+"""
 
 
 def test_a_neighbour_once_reached_stays_reached(host):

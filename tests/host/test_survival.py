@@ -6,11 +6,10 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
 
 import pytest
 
-from tests.host.driven import free_port, lives, start_of, wait_until
+from tests.host.driven import children, descriptors, free_port, lives, start_of, wait_until
 from tests.host.test_life import http_ready, server
 
 SLOW = {"backoff_min_s": 100.0, "backoff_max_s": 100.0, "reset_s": 600.0}
@@ -255,40 +254,29 @@ def test_restarts_leave_nothing_open(host):
     host.run("web.0@1", "exit 1", restart=tight)
     host.until("web.0@1", lambda row: row["restarts"] >= 20)
 
-    def open_files(pid):
-        with suppress(OSError):
-            return len(os.listdir(f"/proc/{pid}/fd"))
-        return 0
+    def open_files():
+        return [len(descriptors(pid)) for pid in (host.agent_pid(), host.supervisor_pid())]
 
-    def zombies():
-        found = []
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            with suppress(OSError), open(f"/proc/{name}/stat") as file:
-                fields = file.read().rpartition(")")[2].split()
-                if fields[0] == "Z" and int(fields[1]) in (host.supervisor_pid(), host.agent_pid()):
-                    found.append(name)
-        return found
-
-    before = (open_files(host.agent_pid()), open_files(host.supervisor_pid()))
+    before = open_files()
     host.until("web.0@1", lambda row: row["restarts"] >= 80)
     host.stop("web.0@1")
     host.stopped("web.0@1")
-    after = (open_files(host.agent_pid()), open_files(host.supervisor_pid()))
-    assert after[0] <= before[0] + 3  # what one run in flight may have open
-    assert after[1] <= before[1] + 3
-    wait_until(lambda: not zombies())
+    assert all(after <= then + 3 for after, then in zip(open_files(), before, strict=True))  # 3: of a run in flight
+    wait_until(lambda: children(host.supervisor_pid()) == [host.agent_pid()], "neither shims nor zombies are left")
     assert len(list((host.folder("web.0@1") / "exit").iterdir())) <= 12
 
 
 def test_a_hundred_orphans_leave_no_zombie(host):
-    script = "import os, time\nfor _ in range(100):\n if not os.fork():\n  if os.fork(): os._exit(0)\n  time.sleep(0.2); os._exit(0)\n else: os.wait()\ntime.sleep(1000)"
+    script = (
+        "import os, time\n"
+        "for _ in range(100):\n"
+        "  if os.fork(): os.wait()\n"
+        "  elif os.fork(): os._exit(0)\n"
+        "  else: time.sleep(0.5); os._exit(0)\n"
+        "time.sleep(1000)\n"
+    )
     host.start("web.0@1", [sys.executable, "-I", "-c", script])
     host.ready("web.0@1")
     shim = host.shim_pid("web.0@1")
-
-    def children():
-        with open(f"/proc/{shim}/task/{shim}/children") as file:
-            return len(file.read().split())
-
-    wait_until(lambda: children() > 1, "orphans fall to the shim")
-    wait_until(lambda: children() == 1, "and are reaped")
+    wait_until(lambda: len(children(shim)) > 1, "orphans fall to the shim")
+    wait_until(lambda: len(children(shim)) == 1, "and are reaped")

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable  # noqa: TC003 (typing costs memory in every process)
 
 from . import artifacts, files
 from .errands import Errand
@@ -11,10 +12,10 @@ from .protocol import MALFORMED, MISMATCH
 DEADLINE_S = 3600.0  # a hundred gigabytes at the speed of a slow disk's fsync
 
 
-class Adoptions:
+class Uploads:
     def __init__(self, agent) -> None:
         self.agent = agent
-        self.asked = {}  # type: dict
+        self.asked: "dict[tuple[str, str], list[Callable[[Exception | None], None]]]" = {}
 
     def adopt(self, digest: str, incoming: str, answer) -> None:
         """`answer(None or Refused)` when artifacts/<digest> is there, or why it is not."""
@@ -37,7 +38,7 @@ class Adoptions:
             )
 
     def settled(self, digest: str, incoming: str, found, error: str) -> None:
-        outcome = None
+        outcome: "Exception | None" = None
         if error:
             outcome = Refused(MISMATCH, "the upload can't be read whole: %s" % error, found="")
         elif found != digest:
@@ -47,7 +48,7 @@ class Adoptions:
                 move(os.path.join("incoming", incoming), os.path.join("artifacts", digest))
             except OSError as failure:
                 outcome = failure
-        for answer in self.asked.pop((digest, incoming), []):
+        for answer in self.asked.pop((digest, incoming)):
             answer(outcome)
 
     def discard(self, incoming: str, answer) -> None:

@@ -1,0 +1,117 @@
+"""What an agent does with the instances it finds: goes on where the one before it was killed.
+
+First the records are read, then anything is believed: of another boot, nothing is.
+"""
+
+import os
+
+from . import proc, records, rows, shim, table
+from .instance import BORN_WAIT_S, said
+from .loop import boottime
+
+
+def adopt(instance) -> None:
+    """Go on where the agent before this one was killed, or begin anew where the boot is another."""
+    instance.status = rows.read_status(os.path.join(instance.folder, "status.json"))
+    launched = launched_run(instance)
+    known = records.runs(os.path.join(instance.folder, "exit"))
+    instance.status["run"] = max(instance.status["run"], launched, *known)
+    record = records.read(instance.record_path())
+    if record is not None and record.boot == instance.agent.boot:
+        take_up(instance, record)
+    elif instance.status["run"] == 0:
+        nothing_runs(instance)
+    elif instance.status["boot"] != instance.agent.boot:
+        void(instance, record)
+    elif instance.state in table.ALIVE and instance.shim_lives():
+        resume(instance, table.LAUNCHING)  # its record is about to appear
+        instance.log.open()
+        instance.orphan_timer = instance.loop.after(BORN_WAIT_S, instance.look_for_shim)
+    else:
+        nothing_runs(instance)
+    instance.save()
+
+
+def launched_run(instance) -> int:
+    try:
+        with open(os.path.join(instance.folder, "launch"), "rb") as file:
+            return shim.Launch(file.read()).run
+    except (OSError, ValueError):
+        return 0
+
+
+def resume(instance, state: str) -> None:
+    instance.status["state"] = state
+
+
+def void(instance, record) -> None:
+    """Its records are of another boot: nothing of it runs, and no pid in them means anything."""
+    ran = instance.state in table.ALIVE
+    instance.status.update(boot=instance.agent.boot, pid=None, ready_since=None, was_ready_since=None)
+    instance.status.update(failures=0, exits=[], due=None, stuck=[], seen=instance.status["run"])
+    if ran and (record is None or record.ended == records.PENDING):
+        instance.status["last_exit"] = "unknown (the host was started again)"
+    elif ran:
+        instance.status["last_exit"] = said(record.ended)
+    if instance.order["wanted"] == "stop":
+        resume(instance, table.STOPPED)
+    else:
+        instance.status["problem"] = None
+        resume(instance, table.WAITING)
+        instance.status["note"] = "the host was started again"
+        instance.arm(0, "due")
+
+
+def nothing_runs(instance) -> None:
+    """There is no program: it was waiting, or had come to nothing."""
+    if instance.order["wanted"] == "stop":
+        resume(instance, table.STOPPED)
+    elif instance.state not in table.OVER:
+        rest = (instance.status["due"] or 0) - boottime() if instance.state == table.WAITING else 0
+        instance.status["boot"] = instance.agent.boot
+        resume(instance, table.WAITING)
+        instance.arm(min(rest, instance.spec["restart"]["backoff_max_s"] * 2), "due")
+
+
+def take_up(instance, record) -> None:
+    """There is a record of this boot: the program runs, or ended while no agent looked."""
+    instance.record = record
+    if instance.status["boot"] != instance.agent.boot:  # it could not be written, or was lost
+        instance.status.update(boot=instance.agent.boot, state=table.LAUNCHING, pid=None, seen=0)
+    seen = record.ended != records.PENDING and instance.status["seen"] == instance.status["run"]
+    if seen and instance.state not in table.ALIVE:  # all was noted; its shim may not have been told
+        nothing_runs(instance)
+        if proc.lives(record.shim, record.shim_start):
+            instance.log.open()
+            instance.dismiss()
+        return
+    instance.log.open()
+    if not record.pid and record.ended == records.PENDING:
+        resume(instance, table.LAUNCHING)
+        instance.watch_process(record.shim, record.shim_start)
+    else:
+        take_up_program(instance, record)
+    if instance.order["wanted"] == "stop" and instance.state not in (table.STOPPING, table.KILLING, table.STUCK):
+        instance.feed("stop")
+
+
+def take_up_program(instance, record) -> None:
+    if instance.state not in table.ALIVE or instance.status["pid"] != record.pid:
+        resume(instance, table.LAUNCHING)
+        instance.status["pid"] = None
+    if proc.lives(record.shim, record.shim_start):
+        instance.watch_process(record.shim, record.shim_start)
+    else:
+        instance.become_orphan()
+    if instance.state in table.LIVE:
+        instance.await_ready()
+    elif instance.state == table.CLEARING:
+        instance.arm_grace()
+    elif instance.state == table.STOPPING:
+        instance.ask_tree()
+        since = instance.status["stopping_since"]
+        instance.arm(since + instance.spec["stop"]["timeout_s"] - boottime(), "grace")
+    elif instance.state in (table.SWEEPING, table.JAMMED, table.KILLING, table.STUCK):
+        instance.kill_tree()
+        instance.arm_patience()
+    instance.refresh()

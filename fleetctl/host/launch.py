@@ -1,0 +1,104 @@
+"""What exactly is executed for an instance: which file, with which arguments, in which environment.
+
+It looks at what is on the disk and starts nothing.
+"""
+
+import os
+import pwd
+
+from . import shim
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Unfit(Exception):
+    """The program can't be started here, now or later: (kind of problem, detail)."""
+
+
+def pack(root: str, name: str, spec, login, run: int) -> bytes:
+    """The launch file of one run: see shim.Launch. Raises Unfit."""
+    folder = os.path.join(root, "instances", name)
+    variables = environment(root, name, spec, login)
+    program = executable(root, folder, spec, variables["PATH"])
+    first = program if "/" in spec["argv"][0] else spec["argv"][0]
+    return shim.pack_launch(
+        run,
+        os.fsencode(program),
+        os.fsencode(os.path.join(folder, "run")),
+        [encoded(argument) for argument in [first, *spec["argv"][1:]]],
+        {encoded(key): encoded(value) for key, value in variables.items()},
+    )
+
+
+def encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def artifact_folder(root: str, spec) -> str:
+    return os.path.join(root, "artifacts", spec["artifact"]) if spec["artifact"] else ""
+
+
+def executable(root: str, folder: str, spec, path: str) -> str:
+    """argv[0] with a slash is taken from the artifact (without one, from run/), else looked for on PATH."""
+    name, base = spec["argv"][0], artifact_folder(root, spec)
+    if base and not os.path.isdir(base):
+        raise Unfit("artifact_missing", "artifact %s is not on this host" % spec["artifact"])
+    if os.path.isabs(name):
+        return str(name)
+    if "/" in name:
+        base = base or os.path.join(folder, "run")
+        found = os.path.normpath(os.path.join(base, name))
+        if not found.startswith(base + "/"):
+            raise Unfit("not_executable", "%s leads out of the artifact" % name)
+        return found
+    for place in path.split(":"):
+        found = os.path.join(place, name)
+        if os.path.isabs(found) and os.path.isfile(found) and os.access(found, os.X_OK):
+            return found
+    raise Unfit("not_executable", "%s is not on PATH (%s)" % (name, path))
+
+
+def environment(root: str, name: str, spec, login):
+    """What the program finds: a plain login's variables, the job's own, and who it is, which the job can't change."""
+    folder = os.path.join(root, "instances", name)
+    job, _, rest = name.partition(".")
+    index, _, epoch = rest.partition("@")
+    found = dict(login)
+    found.update(spec["env"])
+    found.update(
+        FLEETCTL_FLEET=spec["fleet"],
+        FLEETCTL_JOB=job,
+        FLEETCTL_REPLICA="%s.%s" % (job, index),
+        FLEETCTL_INDEX=index,
+        FLEETCTL_COUNT=str(spec["wish_replicas"]),
+        FLEETCTL_RELEASE=str(spec["release"]),
+        FLEETCTL_EPOCH=epoch,
+        FLEETCTL_HOST=spec["host"],
+        FLEETCTL_ADDRESS=spec["address"],
+        FLEETCTL_NOTICE=os.path.join(folder, "notice"),
+        FLEETCTL_RUN=run_folder(folder),
+    )
+    if spec["artifact"]:
+        found["FLEETCTL_ARTIFACT"] = artifact_folder(root, spec)
+    for port, number in spec["ports"].items():
+        found["FLEETCTL_PORT_" + port.upper().replace("-", "_")] = str(number)
+    return found
+
+
+def run_folder(folder: str) -> str:
+    return os.path.join(folder, "run")
+
+
+def mark(folder: str) -> bytes:
+    """What the environment of every process of an instance holds, unless it was cleared."""
+    return os.fsencode("FLEETCTL_RUN=" + run_folder(folder))
+
+
+def plain_login():
+    """The variables of a plain login: what a program may expect without anybody having said so."""
+    try:
+        entry = pwd.getpwuid(os.getuid())
+        name, home, shell = entry.pw_name, entry.pw_dir, entry.pw_shell or "/bin/sh"
+    except KeyError:
+        name, home, shell = str(os.getuid()), "/", "/bin/sh"
+    return {"PATH": PATH, "HOME": home, "USER": name, "LOGNAME": name, "SHELL": shell, "LANG": "C.UTF-8"}
