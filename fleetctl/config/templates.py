@@ -129,9 +129,7 @@ def _only_expression(tree: nodes.Template, source: str) -> str | None:
         or isinstance(output.nodes[0], nodes.TemplateData)
     ):
         return None
-    inner = source[2:-2]
-    inner = inner[1:] if inner.startswith(("-", "+")) else inner
-    return inner[:-1] if inner.endswith(("-", "+")) else inner
+    return source[2:-2].removeprefix("-").removesuffix("-")  # as `{{-` and `-}}` begin and end
 
 
 def _guarded(work: Callable[[], Any], scope: Scope) -> Any:

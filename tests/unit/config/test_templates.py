@@ -16,7 +16,7 @@ SCOPE = Scope({"one": 1, "text": "a", "items": [1, "b"], "map": {"k": [True]}})
         ("plain", "plain"),
         ("{{ one }}", 1),
         ("{{- one -}}", 1),
-        ("{{+one+}}", 1),
+        ("{{+one}}", 1),
         ("{{ -one }}", -1),
         ("{{- -one }}", -1),
         ("{{ items }}", [1, "b"]),
@@ -46,7 +46,7 @@ def test_the_first_two_and_the_last_replica_are_tried(number, waits):
     if waits:
         assert compile_text(source, SCOPE, (), 5) == Template(source)
     else:
-        with pytest.raises(ValueError, match="^can't be rendered: "):
+        with pytest.raises(ValueError, match=r"^can't be rendered: "):
             compile_text(source, SCOPE, (), 5)
 
 
@@ -58,7 +58,7 @@ def test_each_port_is_tried_with_a_number_of_its_own():
 
 def test_what_a_host_knows_of_itself_is_a_host_variable_whatever_the_inventory_says():
     for name in ("inventory_hostname", "groups", "hostvars"):
-        with pytest.raises(ValueError, match=f'^"{name}" is a host variable: '):
+        with pytest.raises(ValueError, match=rf'^"{name}" is a host variable: '):
             evaluate(f"{{{{ {name} }}}}", Scope({}, frozenset()))
 
 
