@@ -213,7 +213,7 @@ class _Walk:
         right = job.release if job.rolls or job.fallback is None else job.fallback
         if start.release != right.number:
             yield Violation("release", f"{start.instance} starts release {start.release} instead of {right.number}")
-        if replica in self.ran and not job.rolls:
+        if replica in self.ran and not job.rolls and not self._is_brought_back(replica, job, right):
             yield Violation("heal rolls", f"{replica} runs, and {start.instance} is started though nothing is deployed")
         if replica in self.doubtful and replica not in self.ran:
             where = self.doubtful[replica][0][0]
@@ -224,6 +224,34 @@ class _Walk:
         held = artifact is None or artifact in self.reports[start.host].artifacts
         if not held and (start.host, artifact) not in self.uploaded:
             yield Violation("upload", f"{start.host} lacks the artifact of {start.instance}")
+
+    def _is_brought_back(self, replica: ReplicaName, job: WantedJob, right: Release) -> bool:
+        """Whether one of the right release was lost, and all that is left never got ready within its deadline."""
+
+        def is_right(row: InstanceReport) -> bool:
+            release = self._release(job, row.release)
+            return row.release == right.number or (release is not None and release.runs_like(right))
+
+        lost = [
+            row
+            for host, known in self.memory.hosts.items()
+            for row in known.instances
+            if self._is_lost(host) and row.name.replica == replica and row.phase.holds_room and is_right(row)
+        ]
+        rows = [row for report in self.reports.values() for row in report.instances if row.name.replica == replica]
+        gates = {key.replica for key in self.memory.failed_steps if key.action == "AwaitReady"}
+        return bool(lost) and not any(
+            row.ever_ready
+            or row.phase is Phase.READY
+            or is_right(row)
+            or not (row.age_s >= job.release.spec.update.deadline_s or str(row.name) in gates)
+            for row in rows
+            if row.phase.wants_to_run
+        )
+
+    def _is_lost(self, host: str) -> bool:
+        verdict = self.verdicts.get(host)
+        return verdict is not None and verdict.health is Health.LOST
 
     def _may_be_there(self, start: Start, job: WantedJob) -> Iterator[Violation]:
         spec = self.specs.get(start.host)

@@ -8,7 +8,7 @@ from fleetctl.model.plan import HeldKind
 from fleetctl.model.snapshot import Phase, ProblemKind
 from fleetctl.plan.place import Wanted, place_all, why_nowhere
 from fleetctl.plan.room import PORT_FIRST, PORTS
-from fleetctl.plan.scene import Standing, release_of, release_to_start, replicas_of
+from fleetctl.plan.scene import Standing, release_of, release_to_start, replicas_of, runs_like
 
 if TYPE_CHECKING:
     from fleetctl.model.desired import WantedJob
@@ -24,7 +24,9 @@ def place_missing(draft: Draft) -> None:
     """Starts what is missing; what finds no host is left in `draft.homeless`, for when a rollout has made room."""
     for job in draft.scene.jobs:
         for replica in replicas_of(job):
-            if draft.live(replica) or any(copy.is_unknown for copy in draft.scene.of_replica(replica)):
+            if not _nothing_works(draft, job, replica) or any(
+                copy.is_unknown for copy in draft.scene.of_replica(replica)
+            ):
                 continue
             release = release_to_start(job)
             draft.board.unsettle(replica)
@@ -43,7 +45,12 @@ def place_homeless(draft: Draft) -> bool:
     """Starts those of them that now find a host; says whether any did."""
     placement = place_all(draft.scene, draft.board, draft.homeless)
     for wanted, host in placement.placed:
+        live = draft.live(wanted.replica)
         draft.start(wanted, host, _why_missing(draft, wanted.replica))
+        for copy in live:
+            draft.retire(
+                wanted.job, copy, f"superseded by {wanted.replica}@{draft.scene.generation} once that is ready"
+            )
     draft.homeless = sorted(placement.unplaced, key=lambda wanted: wanted.replica)
     return bool(placement.placed)
 
@@ -56,6 +63,26 @@ def hold_homeless(draft: Draft) -> None:
             HeldKind.NO_ROOM,
             f"{wanted.replica} has no host: {nowhere}: take one replica off, or bring back or add a host with room",
         )
+
+
+def _nothing_works(draft: Draft, job: WantedJob, replica: ReplicaName) -> bool:
+    """Whether nothing runs of it, or only what a stalled rollout left there: never ready within its deadline, while
+    the older one that served beside it is lost. That one is brought back; a heal replaces nothing else that runs."""
+    scene, target = draft.scene, release_to_start(job)
+    live = draft.live(replica)
+    if not live:
+        return True
+    served = [copy for copy in scene.of_replica(replica) if copy.standing is Standing.LOST]
+    if job.rolls or not any(runs_like(job, copy.row, target) for copy in served):
+        return False
+    deadline_s = job.release.spec.update.deadline_s
+    return not any(
+        copy.is_ready
+        or copy.row.ever_ready
+        or runs_like(job, copy.row, target)
+        or (copy.row.age_s < deadline_s and str(copy.name) not in scene.failed.gates)
+        for copy in live
+    )
 
 
 def _failed(draft: Draft, replica: ReplicaName) -> Copy | None:
