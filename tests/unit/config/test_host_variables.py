@@ -39,6 +39,10 @@ def test_all_variables_have_their_place(files):
     assert (found.peer_address, found.root, found.python) == ("192.168.0.1", "/srv/fleet", "/opt/python3.9")
 
 
+def test_all_of_a_host_may_be_reserved(files):
+    assert host(files, "{capacity: {cpu: 2}, reserved: {cpu: 2}}").reserved.cpu == 2000
+
+
 @pytest.mark.parametrize(
     ("variables", "python"),
     [
@@ -68,6 +72,7 @@ def test_a_python_that_ansible_was_told_to_use_is_used(files, variables, python)
         ("{fleet_root: srv}", 'h1.fleet_root: must be a folder of its own, from / or ~/ on, not "srv"'),
         ("{fleet_root: /}", 'h1.fleet_root: must be a folder of its own, from / or ~/ on, not "/"'),
         ("{fleet_root: /a/../..}", 'h1.fleet_root: must be a folder of its own, from / or ~/ on, not "/a/../.."'),
+        ('{fleet_root: "/srv/a\\nb"}', "h1.fleet_root: must be one line of text"),
         ("{fleet_python: python3 -u}",
          'h1.fleet_python: must be the name or path of a Python, without arguments, not "python3 -u"'),
         ("{labels: {zone: 1}}", 'h1.labels.zone: must be text, not 1: write "1" in quotes'),
