@@ -76,9 +76,10 @@ def _update(spec: JobSpec) -> Iterator[Complaint]:
         why = f"{grace}{probe.failures} failures, {format_duration(probe.interval_s)} apart"
         message = f"{healthy} is shorter than the {noticed} ({why}): such an update always succeeds"
         yield ("update", "min_healthy"), message
-    earliest = probe.successes * probe.interval_s if probe else 0.0
-    if update.deadline_s <= earliest + update.min_healthy_s:
-        need = format_duration(earliest + update.min_healthy_s)
+    earliest = round(probe.successes * probe.interval_s, 6) if probe else 0.0
+    needed = round(earliest + update.min_healthy_s, 6)
+    if update.deadline_s <= needed:
+        need = format_duration(needed)
         parts = f"{format_duration(earliest)} until ready and {healthy} of min_healthy" if probe else "min_healthy"
         yield ("update", "deadline"), f"must be longer than {need} ({parts}): such an update always fails"
 

@@ -224,6 +224,9 @@ def test_a_probe_that_can_not_work_is_refused(refused_job, keys, said):
         ("{tcp: true, grace: 30s}", "{}",
          ("min_healthy: 10s is shorter than the 37s in which the ready probe notices a failure "
          "(30s of grace, 3 failures, 2s apart): such an update always succeeds")),
+        ("{tcp: true, interval: 100ms, timeout: 100ms, successes: 3}", "{min_healthy: 600ms, deadline: 900ms}",
+         ("deadline: must be longer than 900ms (300ms until ready and 600ms of min_healthy): "
+          "such an update always fails")),
         ("{tcp: true, successes: 10}", "{deadline: 30s}",
          "deadline: must be longer than 30s (20s until ready and 10s of min_healthy): such an update always fails"),
     ],
