@@ -58,6 +58,7 @@ PACKAGE = "fleetctl_host"
 LINE_BYTES_MAX = 64 * 1024
 START_WAIT_S = 10.0
 ANSWER_WAIT_S = 10.0
+GREETING_WAIT_S = 1.0  # where a supervisor lives, a killed agent is back by then
 CHECK_WAIT_S = 10.0
 UNSENT_BYTES_MAX = 1024 * 1024
 REMOTE_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs")
@@ -215,7 +216,7 @@ def greeted(root: str, wait_s: float, digest: str = ""):
     while True:
         connection = connect(root)
         if connection is not None:
-            connection.settimeout(max(0.1, end - time.monotonic()))
+            connection.settimeout(max(0.5, end - time.monotonic()))
             try:
                 hello = json.loads(read_line(connection.fileno(), LINE_BYTES_MAX).decode())
                 if not digest or hello["digest"] == digest:
@@ -570,7 +571,7 @@ def main() -> int:
             make_root(root)
         hello["installed"] = os.path.isdir(os.path.join(root, "program-" + program["digest"]))
         alive = hello["running"] = running(root)
-        link = greeted(root, 1.0) if os.path.exists(os.path.join(root, "agent.sock")) else None
+        link = greeted(root, 0.0 if alive is None else GREETING_WAIT_S)
         hello["agent"] = link is not None
         needed = link is None if mode == "look" else alive is None or wants_upgrade(alive, program)
         hello["send"] = needed and not hello["installed"]

@@ -32,18 +32,21 @@ class Guard:
         self.fleet = host.get("fleet") if isinstance(host.get("fleet"), str) else None
         self.host_id = str(host.get("id", ""))
         self.wishes = files.read_json(os.path.join(root, "fleet.json"), {}).get("wishes")
-        self.base = 0  # serials of this agent are above those of the agents before it
+        self.base = 0
         self.count = 0
 
     def begin(self) -> None:
-        """To be called once by an agent: a host gets its id, and serials go on above all that were ever told."""
-        if not self.host_id:
-            self.host_id = os.urandom(16).hex()
-            self.write_host()
+        """To be called once by an agent: the host gets its id, and no serial of an earlier agent means anything."""
         path = os.path.join(self.root, "serial.json")
         kept = files.read_json(path, {}).get("agents", 0)
         agents = (kept if isinstance(kept, int) else 0) + 1
-        files.replace_json(path, {"agents": agents}, durable=True)
+        try:
+            if not self.host_id:
+                self.host_id = os.urandom(16).hex()
+                self.write_host()
+            files.replace_json(path, {"agents": agents}, durable=True)
+        except OSError:  # a full disk must not keep the agent from stopping what fills it
+            agents += 1 + int.from_bytes(os.urandom(2), "big")
         self.base = agents << 24
 
     @property

@@ -51,7 +51,7 @@ def pack_launch(run, executable, folder, arguments, environment) -> bytes:
     return b"\0".join(items)
 
 
-def main(root: str, name: str) -> None:
+def main(root: str, name: str, boot: str) -> None:
     """Run the instance's program once. Called in the fork; ends with the process."""
     status = 1
     try:
@@ -59,7 +59,7 @@ def main(root: str, name: str) -> None:
         os.setsid()
         linux.become_subreaper()
         linux.name_process("shim " + name)
-        status = Shim(root, name).run()
+        status = Shim(root, name, boot).run()
     except BlockingIOError:
         status = 75  # another shim has this instance
     except BaseException as error:
@@ -87,14 +87,14 @@ def open_pipe(path: str, flags: int) -> int:
 
 
 class Shim:
-    def __init__(self, root: str, name: str) -> None:
+    def __init__(self, root: str, name: str, boot: str) -> None:
         self.root, self.name = root, name
         self.folder = os.path.join(root, "instances", name)
         self.lock = take_lock(os.path.join(self.folder, "shim.lock"))
         with open(os.path.join(self.folder, "launch"), "rb") as file:
             self.launch = Launch(file.read())
         self.path = os.path.join(self.folder, "exit", str(self.launch.run))
-        self.record = records.Record(self.launch.run, proc.boot())
+        self.record = records.Record(self.launch.run, boot)
         self.unsaved = False
         self.sweeping = False
         self.rounds = 0

@@ -111,6 +111,7 @@ class Supervisor:
     def __init__(self, root: str, lock: int, version: str, digest: str) -> None:
         self.root, self.lock = root, lock
         self.version, self.digest = version, digest
+        self.boot = proc.boot()
         self.wake = shim.hear_children()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self.orders = shim.open_pipe("supervisor.ctl", os.O_NONBLOCK)
@@ -205,7 +206,7 @@ class Supervisor:
             return
         if pid == 0:
             signal.set_wakeup_fd(-1)
-            shim.main(self.root, name)
+            shim.main(self.root, name, self.boot)
         self.answer("shim %s %d %d" % (name, pid, proc.start_of(pid)))
 
     def answer(self, text: str) -> None:

@@ -24,9 +24,21 @@ def host(tmp_path, python):
     """A host with nothing on it yet."""
     driven = Host(tmp_path / "root", python)
     yield driven
+    dispose(driven)
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory):
+    """One host for all tests of a file that change nothing on it."""
+    driven = Host(tmp_path_factory.mktemp("standing") / "root", str(PYTHONS[-1]))
+    yield driven
+    dispose(driven)
+
+
+def dispose(driven: Host) -> None:
     driven.end()
-    if (tmp_path / "root").exists():
-        for path in (tmp_path / "root").rglob("*"):
+    if driven.root is not None and driven.root.exists():
+        for path in driven.root.rglob("*"):
             if path.is_dir() and not path.is_symlink():
                 path.chmod(0o700)
-        shutil.rmtree(tmp_path / "root")
+        shutil.rmtree(driven.root)

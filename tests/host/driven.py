@@ -35,9 +35,15 @@ exec(compile(s,"entry","exec"),{{"__name__":"__fleetctl_entry__"}})
 Row = dict[str, Any]
 
 
-def bundle(change: str = "") -> tuple[str, bytes]:
+Edit = tuple[str, str, str]  # in this file, instead of this text, that text
+
+
+def bundle(change: str = "", edits: tuple[Edit, ...] = ()) -> tuple[str, bytes]:
     """(digest, bytes) of the host program; `change` goes into a comment, which makes it another program."""
     files = {path.name: path.read_text() for path in HERE.glob("*.py")}
+    for name, old, new in edits:
+        assert old in files[name]
+        files[name] = files[name].replace(old, new)
     files["main.py"] = (f"# {change}\n" if change else "") + files["main.py"]
     text = json.dumps(files, sort_keys=True, separators=(",", ":")).encode("ascii")
     return hashlib.sha256(text).hexdigest(), zlib.compress(text, 9)
@@ -98,7 +104,7 @@ class Link:
 
     def __init__(self, host: Host, mode: str, *, version: str, change: str, environment: dict[str, str]) -> None:
         source = (HERE / "entry.py").read_bytes()
-        digest, data = bundle(change)
+        digest, data = bundle(change, host.edits)
         self.process = subprocess.Popen(
             [host.python, "-I", "-S", "-E", "-c", LOADER.format(length=len(source))],
             stdin=subprocess.PIPE,
@@ -172,6 +178,7 @@ class Host:
         self.root, self.python, self.fleet = root, python, fleet
         self.links: list[Link] = []
         self.link_now: Link | None = None
+        self.edits: tuple[Edit, ...] = ()  # of the program, to stand for another kernel
         self.generation = 1
         self.author = "tester"
         self.address = "127.0.0.1"

@@ -168,7 +168,7 @@ def test_a_broken_bundle_is_refused(host, monkeypatch):
     from tests.host import driven
 
     digest, data = driven.bundle()
-    monkeypatch.setattr(driven, "bundle", lambda _change="": (digest, data[:-9] + b"123456789"))
+    monkeypatch.setattr(driven, "bundle", lambda *_: (digest, data[:-9] + b"123456789"))
     link = host.connect()
     assert (link.linked["linked"], link.linked["error"]["kind"]) == (0, "bundle")
     assert not list(host.root.glob("program-*"))

@@ -77,18 +77,20 @@ def test_another_fleets_claim_is_foreign(host):
 
 @pytest.mark.parametrize(("generation", "author"), [(4, "ann"), (5, "bob")])
 @pytest.mark.parametrize("do", ["claim", "start", "stop", "adopt", "discard"])
-def test_a_stale_order_is_refused_and_says_who_drives(host, do, generation, author):
-    host.order("start", instance="web.0@1", spec=host.spec("web.0@1", ["sleep", "1000"]), generation=5, author="ann")
+def test_a_stale_order_is_refused_and_says_who_drives(standing, do, generation, author):
+    standing.order(
+        "start", instance="kept.0@1", spec=standing.spec("kept.0@1", ["sleep", "1000"]), generation=5, author="ann"
+    )
     content = {
-        "claim": {"fleet": "test", "serial": host.report()["serial"], "wishes": None},
-        "start": {"instance": "web.0@4", "spec": host.spec("web.0@4", ["sleep", "1000"])},
-        "stop": {"instance": "web.0@1", "reason": "no"},
+        "claim": {"fleet": "test", "serial": standing.report()["serial"], "wishes": None},
+        "start": {"instance": "web.0@4", "spec": standing.spec("web.0@4", ["sleep", "1000"])},
+        "stop": {"instance": "kept.0@1", "reason": "no"},
         "adopt": {"digest": "0" * 64, "incoming": "x"},
         "discard": {"incoming": "x"},
     }[do]
-    error = refused(host.order, do, generation=generation, author=author, **content)
+    error = refused(standing.order, do, generation=generation, author=author, **content)
     assert (error["kind"], error["generation"], error["author"]) == ("stale", 5, "ann")
-    assert [row["wanted"] for row in host.report()["instances"]] == ["run"]
+    assert [(row["instance"], row["wanted"]) for row in standing.report()["instances"]] == [("kept.0@1", "run")]
 
 
 # Starts and stops
@@ -169,22 +171,23 @@ def test_many_waits_and_orders_share_one_link(host):
         {"id": 1, "do": "await", "instance": "web.0@1", "until": "rich", "for_s": 0, "timeout_s": 1},
     ],
 )
-def test_a_malformed_request_is_refused_and_changes_nothing(host, request_):
-    link = host.link
+def test_a_malformed_request_is_refused_and_changes_nothing(standing, request_):
+    link = standing.link
     link.write(json.dumps(request_).encode() + b"\n")
     answer = json.loads(link.read_line())
     assert answer["ok"] is False
     assert answer["error"]["kind"] in ("malformed", "unknown_instance")
-    assert link.ask("observe")["report"]["instances"] == []
+    assert not [row for row in link.ask("observe")["report"]["instances"] if row["job"] == "web"]
 
 
 @pytest.mark.parametrize("line", [b"hello\n", b"[1]\n", b"\xff\xfe\n", b"[" * 100000 + b"\n", b"null\n"])
-def test_a_line_that_is_no_request_is_refused(host, line):
-    agent = host.agent_pid() if host.report() else 0
-    host.link.write(line)
-    assert json.loads(host.link.read_line())["error"]["kind"] == "malformed"
-    host.report()
-    assert host.agent_pid() == agent
+def test_a_line_that_is_no_request_is_refused(standing, line):
+    standing.report()
+    agent = standing.agent_pid()
+    standing.link.write(line)
+    assert json.loads(standing.link.read_line())["error"]["kind"] == "malformed"
+    standing.report()
+    assert standing.agent_pid() == agent
 
 
 @pytest.mark.parametrize(
@@ -206,17 +209,17 @@ def test_a_line_that_is_no_request_is_refused(host, line):
         ({"job": "other"}, "job"),
     ],
 )
-def test_a_spec_that_can_not_be_carried_out_is_refused_by_name(host, changes, word):
-    spec = {**host.spec("web.0@1", ["sleep", "1"]), **changes}
-    error = refused(host.order, "start", instance="web.0@1", spec=spec)
+def test_a_spec_that_can_not_be_carried_out_is_refused_by_name(standing, changes, word):
+    spec = {**standing.spec("web.0@1", ["sleep", "1"]), **changes}
+    error = refused(standing.order, "start", instance="web.0@1", spec=spec, generation=9)
     assert error["kind"] == "malformed"
     assert word in error["message"]
 
 
-def test_what_is_not_there_is_said_to_be_unknown(host):
-    assert refused(host.stop, "web.0@1")["kind"] == "unknown_instance"
-    assert refused(host.lines, "web.0@1")["kind"] == "unknown_instance"
-    assert refused(host.ready, "web.0@1")["kind"] == "unknown_instance"
+def test_what_is_not_there_is_said_to_be_unknown(standing):
+    assert refused(standing.stop, "web.0@1")["kind"] == "unknown_instance"
+    assert refused(standing.lines, "web.0@1")["kind"] == "unknown_instance"
+    assert refused(standing.ready, "web.0@1")["kind"] == "unknown_instance"
 
 
 # Artifacts

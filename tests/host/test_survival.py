@@ -58,12 +58,11 @@ def test_an_exit_while_no_agent_runs_is_shown_and_answered_by_one_restart(host):
     assert (row["last_exit"], row["restarts"]) == ("exited 42", 1)
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.05, 0.1, 0.2])
-def test_the_agent_is_killed_in_the_middle_of_starts_and_restarts(host, after_s):
+def test_the_agent_is_killed_in_the_middle_of_starts_and_restarts(host):
     host.run(
         "web.0@1", "echo run; sleep 0.1; exit 7", restart={"backoff_min_s": 0.02, "backoff_max_s": 0.05, "reset_s": 600}
     )
-    for _ in range(4):
+    for after_s in (0.0, 0.02, 0.05, 0.1, 0.2) * 2:
         time.sleep(after_s)
         host.kill_agent()
         shims = [pid for pid in host.role("supervisor") if pid != host.supervisor_pid()]
@@ -280,3 +279,27 @@ def test_a_hundred_orphans_leave_no_zombie(host):
     shim = host.shim_pid("web.0@1")
     wait_until(lambda: len(children(shim)) > 1, "orphans fall to the shim")
     wait_until(lambda: len(children(shim)) == 1, "and are reaped")
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        (("linux.py", "SYS_PIDFD_OPEN = 424, 434", "SYS_PIDFD_OPEN = 424, 100434"),),
+        (("proc.py", "/children", "/no_such_file"),),
+    ],
+    ids=["no pidfd", "no list of children"],
+)
+def test_older_kernels_do(host, edits):
+    host.edits = edits
+    host.run("web.0@1", "setsid sleep 1001 & (sleep 1002 &) ; sleep 1003; exit 5")
+    before = host.ready("web.0@1", for_s=0.2)
+    host.kill_agent()
+    assert host.ready("web.0@1")["pid"] == before["pid"]
+    host.stop("web.0@1")
+    host.stopped("web.0@1", timeout_s=15)
+    assert not [command for command in host.processes().values() if "sleep 100" in command]
+    host.run("web.1@1", "while [ ! -e go ]; do sleep 0.05; done; exit 9", restart=SLOW)
+    host.ready("web.1@1")
+    host.kill(host.shim_pid("web.1@1"))
+    (host.folder("web.1@1") / "run" / "go").touch()
+    assert host.until("web.1@1", lambda row: row["last_exit"])["last_exit"] == "exited 9"
