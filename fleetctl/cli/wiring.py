@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from fleetctl.cli.screen import Line
 from fleetctl.clock import SystemClock
 from fleetctl.config.inventory import load_inventory
-from fleetctl.config.patterns import match_hosts
+from fleetctl.config.patterns import match_remaining_hosts
 from fleetctl.config.playbook import load_playbook
 from fleetctl.engine import read
 from fleetctl.engine.links import Links
@@ -69,13 +69,13 @@ class OpenFleet:
         async def dial_again(host: HostSpec) -> HostLink:
             return await redial(host, access, mode=mode, fleet=self.name)
 
-        eligible = partial(match_hosts, inventory=self.inventory)
+        eligible = partial(match_remaining_hosts, inventory=self.inventory)
         return Means(self.inventory, eligible, self.store, self.kept, Links(dial, dial_again), SystemClock(), tell)
 
 
 def chosen_inventory(named: Path | None) -> Inventory:
     """That of `-i`, `FLEETCTL_INVENTORY` or the last deploy. Raises UsageError."""
-    return load_inventory(choose_inventory(named, os.environ, _Kept(state_folder(os.environ))).absolute())
+    return load_inventory(choose_inventory(named, os.environ, _Kept(state_folder(os.environ))))
 
 
 @contextmanager
