@@ -61,13 +61,24 @@ class _Thing:
     phase: Phase
     ready: bool
     was_ready: bool
+    ran: bool  # before the plan
     ours: bool = False  # started by this plan
 
     @classmethod
     def seen(cls, host: str, row: InstanceReport) -> _Thing:
         ports = tuple(number for _, number in row.ports)
         ready = row.phase is Phase.READY
-        return cls(host, row.name, row.release, row.resources, ports, row.phase, ready, row.ever_ready or ready)
+        return cls(
+            host=host,
+            name=row.name,
+            release=row.release,
+            resources=row.resources,
+            ports=ports,
+            phase=row.phase,
+            ready=ready,
+            was_ready=row.ever_ready or ready,
+            ran=row.phase.wants_to_run,
+        )
 
     @property
     def runs(self) -> bool:
@@ -204,6 +215,7 @@ class _Walk:
                 phase=Phase.STARTING,
                 ready=False,
                 was_ready=False,
+                ran=False,
                 ours=True,
             )
         )
@@ -215,9 +227,10 @@ class _Walk:
             yield Violation("release", f"{start.instance} starts release {start.release} instead of {right.number}")
         if replica in self.ran and not job.rolls and not self._is_brought_back(replica, job, right):
             yield Violation("heal rolls", f"{replica} runs, and {start.instance} is started though nothing is deployed")
-        if replica in self.doubtful and replica not in self.ran:
-            where = self.doubtful[replica][0][0]
-            yield Violation("suspect", f"{replica} may run on {where}, and is started on {start.host}")
+        newest = max((thing.name.epoch for thing in self.copies.get(replica, []) if thing.ran), default=0)
+        for host, epoch in self.doubtful.get(replica, []):
+            if epoch > newest:
+                yield Violation("suspect", f"{replica}@{epoch} may run on {host}, and is replaced on {start.host}")
         if self.gated.get((start.host, start.instance), -1) <= number:
             yield Violation("gate", f"nothing awaits {start.instance}")
         artifact = release.artifact
@@ -328,7 +341,9 @@ class _Walk:
         restarts = [host for stage, host in self.started.get(replica, []) if stage > number]
         if thing.ready:
             return thing.host in restarts  # stop-first, on its own host; the budget is counted beside this
-        return bool(restarts) or any(other.ready for other in others)
+        return bool(restarts) or any(
+            other.runs and (other.ready or not self._is_outdated(job, other)) for other in others
+        )
 
     def _is_outdated(self, job: WantedJob, thing: _Thing) -> bool:
         release, spec = self._release(job, thing.release), self.specs.get(thing.host)

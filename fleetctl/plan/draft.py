@@ -44,10 +44,10 @@ class Draft:
     rounds: list[Round] = field(default_factory=lambda: [Round()])
     held: list[Held] = field(default_factory=list)
     down: dict[ReplicaName, str] = field(default_factory=dict)  # not ready after the plan so far, and why
-    crossing: dict[ReplicaName, str] = field(default_factory=dict)  # up, with a replacement that can't be finished now
+    crossing: dict[ReplicaName, str] = field(default_factory=dict)  # has a newer instance that can't be seen ready now
     stalled: dict[str, str] = field(default_factory=dict)  # job -> why its rollout goes no further
     homeless: list[Wanted] = field(default_factory=list)
-    _gone: set[InstanceName] = field(default_factory=set)  # stopped by the plan so far
+    _gone: set[tuple[str, InstanceName]] = field(default_factory=set)  # stopped by the plan so far
     _leaving: list[Copy] = field(default_factory=list)  # their room is free once this round has ended
     _rising: list[ReplicaName] = field(default_factory=list)  # up once this round has ended
 
@@ -61,7 +61,7 @@ class Draft:
 
     def live(self, replica: ReplicaName) -> tuple[Copy, ...]:
         """What runs of the replica after the plan so far, without what the plan itself starts. Newest first."""
-        return tuple(copy for copy in self.scene.live(replica) if copy.name not in self._gone)
+        return tuple(copy for copy in self.scene.live(replica) if (copy.host, copy.name) not in self._gone)
 
     def down_of(self, job: str) -> list[ReplicaName]:
         return sorted(replica for replica in self.down if replica.job == job)
@@ -78,7 +78,7 @@ class Draft:
             self._hold_stop(copy)
             return
         self.round.stops.append(_stop(job, copy, reason))
-        self._gone.add(copy.name)
+        self._gone.add((copy.host, copy.name))
         self.give_back(copy)
 
     def retire(self, job: WantedJob, copy: Copy, reason: str) -> None:
@@ -87,7 +87,7 @@ class Draft:
             self._hold_stop(copy)
             return
         self.round.retired.append(_stop(job, copy, reason))
-        self._gone.add(copy.name)
+        self._gone.add((copy.host, copy.name))
         self._leaving.append(copy)
 
     def start(self, wanted: Wanted, host: str, reason: str) -> None:

@@ -31,8 +31,10 @@ def superseded(live: tuple[Copy, ...]) -> list[tuple[Copy, Copy]]:
     A newer one must have been ready, and be seen alive. While it is not ready and the older one is, the older keeps
     serving: it would be the only one.
     """
-    successor = next((copy for copy in live if copy.row.ever_ready or copy.is_ready), None)
-    if successor is None:
-        return []
-    older = [copy for copy in live if copy.name.epoch < successor.name.epoch]
-    return [(copy, successor) for copy in older if successor.is_ready or not copy.is_ready]
+    found = []
+    for copy in live:
+        newer = [other for other in live if other.name.epoch > copy.name.epoch and other.was_ready]
+        successor = next((other for other in newer if other.is_ready or not copy.is_ready), None)
+        if successor is not None:
+            found.append((copy, successor))
+    return found

@@ -84,6 +84,8 @@ def obstacle(scene: Scene, board: Board, wanted: Wanted, host: str) -> str:
         return "{n} lost" if standing is Standing.LOST else "{n} suspect"
     if verdict is not None and verdict.health is not Health.HEALTHY:
         return f"{{n}} {verdict.health.value}"
+    if host not in wanted.job.eligible:
+        return "{n} not among its hosts"
     if broken := _broken_constraints(scene, wanted.job, host):
         return f"{broken[0]} excludes {{n}}"
     if artifact is not None and (artifact, host) in scene.failed.uploads and (host, artifact) not in board.artifacts:

@@ -16,6 +16,8 @@ from fleetctl.plan.running import is_outdated
 from fleetctl.plan.scene import Standing, replicas_of, runs_like
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fleetctl.plan.draft import Draft
     from fleetctl.plan.scene import Copy
 
@@ -29,22 +31,27 @@ class Lane:
     why_not: dict[ReplicaName, tuple[HeldKind, str]] = field(default_factory=dict)
 
 
-def replace_what_is_down(draft: Draft) -> None:
-    """Outdated instances of replicas that are down anyway: replaced all at once, outside any budget."""
-    for job in draft.scene.jobs:
-        for replica in replicas_of(job) if job.rolls else ():
-            live = draft.live(replica)
-            if not live or replica not in draft.down or not is_outdated(draft.scene, job, live[0]):
-                continue
-            wanted = Wanted(replica, job, job.release, own=live[0].host)
-            host = _host_once_gone(draft, live, wanted)
-            if host is None:
-                reason = f"{replica} stays as it is: {why_nowhere(draft.scene, draft.board, wanted)}"
-                draft.hold(replica, HeldKind.NO_ROOM, reason)
-                continue
+def replace_what_is_down(draft: Draft) -> bool:
+    """Outdated instances of replicas that are down anyway: replaced all at once, outside any budget. Says whether
+    there were any for which there is room."""
+    replaced = False
+    for job, live, wanted in _outdated_and_down(draft):
+        host = _host_once_gone(draft, live, wanted)
+        if host is not None:
             for copy in live:
                 draft.stop(job, copy, f"{copy} is not ready, and release {job.release.number} is wished")
             draft.start(wanted, host, _why_replaced(job, live[0]))
+            replaced = True
+    return replaced
+
+
+def _outdated_and_down(draft: Draft) -> Iterator[tuple[WantedJob, tuple[Copy, ...], Wanted]]:
+    for job in draft.scene.jobs:
+        for replica in replicas_of(job) if job.rolls else ():
+            live = draft.live(replica)
+            free = replica in draft.down and replica not in draft.crossing
+            if live and free and is_outdated(draft.scene, job, live[0]):
+                yield job, live, Wanted(replica, job, job.release, own=live[0].host)
 
 
 def roll_forward(draft: Draft) -> None:
@@ -55,10 +62,13 @@ def roll_forward(draft: Draft) -> None:
     while True:
         draft.next_round()
         rolled = [_roll_some(draft, lane) for lane in lanes]
-        if not place_homeless(draft) and not any(rolled):
+        if not any((*rolled, replace_what_is_down(draft), place_homeless(draft))):
             break
     for lane in lanes:
         _hold_rest(draft, lane)
+    for _, _, wanted in _outdated_and_down(draft):
+        reason = f"{wanted.replica} keeps what it has: {why_nowhere(draft.scene, draft.board, wanted)}"
+        draft.hold(wanted.replica, HeldKind.NO_ROOM, reason)
 
 
 def _queue(draft: Draft, job: WantedJob) -> list[ReplicaName]:

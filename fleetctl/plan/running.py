@@ -21,7 +21,7 @@ def keep_running(draft: Draft) -> None:
     """Notes where each replica is and whether it is up; awaits what is starting, then stops what that replaced."""
     for job in draft.scene.jobs:
         for replica in replicas_of(job):
-            live = _without_failed_surge(draft, job, draft.live(replica))
+            live = _without_useless(draft, job, draft.live(replica))
             unknown = tuple(copy for copy in draft.scene.of_replica(replica) if copy.is_unknown)
             if live:
                 _keep(draft, job, replica, live, unknown)
@@ -35,17 +35,17 @@ def is_outdated(scene: Scene, job: WantedJob, copy: Copy) -> bool:
     return not runs_like(job, copy.row, job.release) or not is_allowed(scene, job, copy.host)
 
 
-def _without_failed_surge(draft: Draft, job: WantedJob, live: tuple[Copy, ...]) -> tuple[Copy, ...]:
-    """Stops what an earlier deploy started beside a ready instance and never got ready: it serves nobody."""
+def _without_useless(draft: Draft, job: WantedJob, live: tuple[Copy, ...]) -> tuple[Copy, ...]:
+    """Stops what an earlier deploy started and is not ready, beside one that is ready or of the wished release."""
     while (
         job.rolls
         and len(live) > 1
-        and not _was_ready(live[0])
+        and not live[0].is_ready
         and is_outdated(draft.scene, job, live[0])
-        and any(copy.is_ready for copy in live[1:])
+        and any(copy.is_ready or not is_outdated(draft.scene, job, copy) for copy in live[1:])
         and draft.can_stop(live[0])
     ):
-        draft.stop(job, live[0], f"it never got ready, and release {job.release.number} is wished now")
+        draft.stop(job, live[0], f"it is not ready, and release {job.release.number} is wished now")
         live = live[1:]
     return live
 
@@ -84,20 +84,16 @@ def _hold_not_ready(draft: Draft, job: WantedJob, newest: Copy, serving: tuple[C
         draft.crossing[newest.replica] = f"{newest} is not ready"
         what += f"; {', '.join(str(copy) for copy in serving)} keeps running beside it"
     draft.hold(newest.name, HeldKind.NOT_READY, f"{what}: see fleetctl logs {job.name}")
-    if not _was_ready(newest) and runs_like(job, row, job.release):
+    if not newest.was_ready and runs_like(job, row, job.release):
         draft.stalled.setdefault(job.name, f"{newest} of release {row.release} does not get ready")
 
 
 def _state(copy: Copy) -> str:
     row = copy.row
     parts = [row.phase.value, row.last_exit or "", row.problem.detail if row.problem else row.reason]
-    if not _was_ready(copy):
+    if not copy.was_ready:
         parts.insert(1, f"never ready in {row.age_s:.0f} s")
     return ", ".join(part for part in parts if part)
-
-
-def _was_ready(copy: Copy) -> bool:
-    return copy.row.ever_ready or copy.is_ready
 
 
 def _patience_s(scene: Scene, job: WantedJob, copy: Copy) -> float:
@@ -106,7 +102,7 @@ def _patience_s(scene: Scene, job: WantedJob, copy: Copy) -> float:
     deadline_s = job.release.spec.update.deadline_s
     if str(copy.name) in scene.failed.gates:
         return 0.0
-    if not _was_ready(copy):
+    if not copy.was_ready:
         return max(0.0, deadline_s - copy.row.age_s)
     starts_again = copy.row.phase in (Phase.STARTING, Phase.WAITING) and copy.row.problem is None
     return deadline_s if starts_again else 0.0
@@ -119,5 +115,5 @@ def _settles_goodness(draft: Draft, job: WantedJob, copy: Copy) -> bool:
         return False
     if (copy.row.ready_for_s or 0.0) >= ready_for_s(job, job.release) or not runs_like(job, copy.row, job.release):
         return False
-    living = [other for replica in replicas_of(job) for other in draft.scene.live(replica)]
-    return job.rolls or all(runs_like(job, other.row, job.release) for other in living)
+    newest = [live[0] for replica in replicas_of(job) if (live := draft.live(replica))]
+    return job.rolls or all(runs_like(job, other.row, job.release) for other in newest)

@@ -56,6 +56,11 @@ class Copy:
         return self.standing is Standing.ORDERLY and self.row.phase is Phase.READY
 
     @property
+    def was_ready(self) -> bool:
+        """Once, at least."""
+        return self.row.ever_ready or self.is_ready
+
+    @property
     def is_unknown(self) -> bool:
         """May run, for all we know."""
         return self.standing is Standing.UNKNOWN and self.row.phase.wants_to_run
@@ -117,10 +122,7 @@ class Scene:
             specs=specs,
             standing=standing,
             jobs=tuple(sorted(desired.jobs, key=lambda job: job.name)),
-            copies={
-                replica: tuple(sorted(found[replica], key=lambda copy: (-copy.name.epoch, copy.host)))
-                for replica in sorted(found)
-            },
+            copies={replica: tuple(sorted(found[replica], key=_newest_first)) for replica in sorted(found)},
             failed=_failed(memory),
         )
 
@@ -144,6 +146,10 @@ class Scene:
 
     def lacks(self, host: str, artifact: Digest | None) -> bool:
         return artifact is not None and artifact not in self.report(host).report.artifacts
+
+
+def _newest_first(copy: Copy) -> tuple[int, bool, str]:
+    return -copy.name.epoch, not copy.is_ready, copy.host
 
 
 def release_of(job: WantedJob, row: InstanceReport) -> Release | None:
