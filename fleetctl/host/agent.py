@@ -39,6 +39,8 @@ LOCK_WAIT_S = 10.0
 REMOVAL_S = 600.0
 ENDED_KEPT = 2  # instances of a replica that are over
 PROGRAMS_KEPT = 3
+TIDY_S = 6 * 3600.0
+UPLOAD_S = 86400.0  # nothing was added to it for a day: whoever sent it is gone
 HALF_MADE_S = 3600.0  # no entry.py takes that long to unpack a program
 CONNECTIONS_MAX = 64
 
@@ -97,11 +99,7 @@ class Agent:
 
     def say(self, text: str) -> None:
         """To agent.log."""
-        try:
-            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            os.write(2, ("%s agent: %s\n" % (stamp, text)).encode("utf-8", "replace"))
-        except OSError:
-            pass
+        shim.complain("agent: " + text)
 
     # Beginning
 
@@ -118,9 +116,12 @@ class Agent:
 
     def adopt_all(self) -> None:
         for name in sorted(os.listdir("instances")):
-            order = read_order(os.path.join("instances", name))
-            if order is None or not requests.INSTANCE.fullmatch(name):
+            if not requests.INSTANCE.fullmatch(name):
                 continue  # half made when an agent was killed: see tidy
+            order = read_order(os.path.join("instances", name))
+            if order is None:
+                self.notes.append("instances/%s: its spec.json can't be read, so nothing is done with it" % name)
+                continue
             found = instance.Instance(self, name, order)
             self.instances[name] = found
             self.loop.guarded(adoption.adopt, found)
@@ -277,7 +278,11 @@ class Agent:
         Errand(self.loop, lambda: artifacts.remove(path), done, REMOVAL_S)
 
     def tidy(self) -> None:
-        """What was half made or half removed when an agent was killed, and programs that nothing runs any more."""
+        """What was half made, half removed or half uploaded, and programs that nothing runs any more."""
+        self.loop.after(TIDY_S, self.tidy)
+        for name in os.listdir("incoming"):
+            if os.lstat(os.path.join("incoming", name)).st_mtime < time.time() - UPLOAD_S:
+                self.remove_later(os.path.join("incoming", name))
         for name in os.listdir("instances"):
             if name.startswith("."):
                 self.remove_later(os.path.join("instances", name))

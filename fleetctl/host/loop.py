@@ -6,7 +6,7 @@ import selectors
 import sys
 import time
 
-from . import linux, proc
+from . import linux, proc, shim
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 GLANCE_S = 1.0  # how often a process is looked for where the kernel has no pidfd
@@ -93,6 +93,7 @@ def complain() -> None:
     """The exception at hand, to agent.log."""
     kind, error, trace = sys.exc_info()
     if kind is not None and error is not None:
+        shim.complain("agent: %s:" % kind.__name__)
         sys.excepthook(kind, error, trace)
 
 

@@ -5,10 +5,10 @@ Reading verbs work on an agent or on a look; orders only on an agent.
 
 import errno
 import re
-import sys
 
 from . import probes, rows
 from .guard import Refused
+from .loop import complain
 from .protocol import (
     EXISTS,
     INTERNAL,
@@ -319,7 +319,7 @@ def conclude(channel, request, outcome) -> None:
         kind = NO_SPACE if outcome.errno in (errno.ENOSPC, errno.EDQUOT) else INTERNAL
         error = {"kind": kind, "message": str(outcome)}
     else:
-        sys.excepthook(type(outcome), outcome, outcome.__traceback__)
+        complain()
         error = {"kind": INTERNAL, "message": "%s: %s" % (type(outcome).__name__, outcome)}
     identity = request.get("id")
     channel.send({"id": identity if isinstance(identity, (str, int)) else None, "ok": False, "error": error})

@@ -14,6 +14,7 @@ import time
 
 from . import linux, proc, records
 
+LOG_BYTES_MAX = 1024 * 1024  # of agent.log
 PIPE_BYTES = 256 * 1024  # a plain user has room for 256 pipes of this size; of 1 MiB only for 64
 LOCK_WAIT_S = 5.0  # the shim of the run before leaves within milliseconds of being told to
 SWEEP_PAUSE_MS, SWEEP_ROUNDS, SWEEP_SLOW_MS = 2, 1000, 500  # what outlives two seconds of it sleeps in the kernel
@@ -63,9 +64,20 @@ def main(root: str, name: str, boot: str) -> None:
     except BlockingIOError:
         status = 75  # another shim has this instance
     except BaseException as error:
-        os.write(2, ("shim %s: %r\n" % (name, error)).encode("utf-8", "replace"))
+        complain("shim %s: %r" % (name, error))
     finally:
         os._exit(status)
+
+
+def complain(text: str) -> None:
+    """To agent.log, which is emptied when it is full: nobody's complaints may fill a disk."""
+    try:
+        if os.fstat(2).st_size > LOG_BYTES_MAX:
+            os.ftruncate(2, 0)
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        os.write(2, ("%s %s\n" % (stamp, text)).encode("utf-8", "replace"))
+    except OSError:
+        pass
 
 
 def fifo(path: str) -> None:

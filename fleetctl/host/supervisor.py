@@ -17,7 +17,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAM = os.path.dirname(HERE)  # <root>/program-<digest>
 AGENT_PAUSE_S = 0.5  # before an agent is started again that died within AGENT_STEADY_S
 AGENT_STEADY_S = 5.0
-LOG_BYTES_MAX = 1024 * 1024
 CHECK_S = 20.0
 
 
@@ -81,12 +80,7 @@ def tell(handshake: int, word: bytes) -> None:
 
 
 def open_log() -> None:
-    """What this process and the agent have to complain of goes to agent.log, and the one before it is kept."""
-    try:
-        if os.stat("agent.log").st_size > LOG_BYTES_MAX:
-            os.rename("agent.log", "agent.log.1")
-    except OSError:
-        pass
+    """What this process and the agent have to complain of goes to agent.log."""
     null = os.open("/dev/null", os.O_RDWR)
     try:
         log = os.open("agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -101,10 +95,7 @@ def open_log() -> None:
 
 
 def say(text: str) -> None:
-    try:
-        os.write(2, ("%s supervisor: %s\n" % (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), text)).encode())
-    except OSError:
-        pass
+    shim.complain("supervisor: " + text)
 
 
 class Supervisor:
@@ -227,8 +218,11 @@ class Supervisor:
             pid, status = os.waitpid(found.si_pid, 0)
             if pid == self.agent:
                 self.agent_ended(status)
-            else:
+                continue
+            try:
                 self.keep(pid, start, status)
+            except OSError as error:
+                say("how %d ended can't be kept: %s" % (pid, error))
 
     def keep(self, pid: int, start: int, status: int) -> None:
         """Where this is a program whose shim was killed, put its end where its shim would have."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleetctl.host.artifacts import digest_of
-from tests.host.driven import RefusedError, free_port
+from tests.host.driven import RefusedError, free_port, lives, wait_until
 from tests.host.test_life import http_ready, server
 
 
@@ -291,6 +291,27 @@ def test_the_digest_is_what_its_docstring_says(tmp_path):
     (tmp_path / "new\nline").write_text("")
     with pytest.raises(ValueError, match="line feed"):
         digest_of(str(tmp_path))
+
+
+def test_what_is_left_of_an_upload_is_removed_after_a_day(host):
+    host.report()
+    fresh, stale = (upload(host, name, {"web": "x"}) for name in ("fresh", "stale"))
+    os.utime(stale, (1, 1))
+    host.kill_agent()
+    host.report()
+    wait_until(lambda: not stale.exists())
+    assert fresh.exists()
+
+
+def test_an_instance_whose_order_can_not_be_read_is_left_alone_and_told(host):
+    host.run("web.0@1", "exec sleep 1000")
+    pid = host.ready("web.0@1")["pid"]
+    (host.folder("web.0@1") / "spec.json").write_text("{")
+    host.kill_agent()
+    report = host.report()
+    assert report["instances"] == []
+    assert "web.0@1" in report["notes"][0]
+    assert lives(pid)
 
 
 # Questions about others
