@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.machines import wait_until
 
 FAULTS = {"killed": "kill", "paused": "pause", "cut off": "cut_off"}
-MENDS = {"paused": "unpause", "cut off": "come_back"}
+MENDS = {"killed": "start_again", "paused": "unpause", "cut off": "come_back"}
 PORT = 8080  # fixed, so that who answers is asked from outside while it is timed
 LONGEST_S = 30  # from the fault to the last answer from a live host
 
@@ -38,9 +38,19 @@ def answers_elsewhere(fleet, fault, host, figure):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_one_heal_and_all_four_answer_from_live_hosts(fleet, fault, figure):
+def test_one_heal_and_all_four_answer_from_live_hosts_and_a_host_that_comes_back_is_tidied(fleet, fault, figure):
     fleet.deployed(ports={"http": PORT})
-    answers_elsewhere(fleet, fault, fleet.host_of("web.1"), figure)
+    host = fleet.host_of("web.1")
+    (old,) = [program for program in fleet.programs() if program.host == host]
+    answers_elsewhere(fleet, fault, host, figure)
+    moved = fleet.programs(besides=(host,))
+
+    getattr(fleet.machines, MENDS[fault])(host)
+    alive = fault != "killed"
+    assert fleet.programs() == tuple(sorted((*moved, old) if alive else moved, key=lambda p: (p.replica, p.epoch)))
+    fleet.heal().ends(0)
+    assert fleet.programs() == moved, "the old program is gone, and nothing else moved"
+    fleet.await_all_answer()
 
 
 @pytest.mark.soak
@@ -49,23 +59,6 @@ def test_one_heal_and_all_four_answer_from_live_hosts(fleet, fault, figure):
 def test_one_heal_and_all_four_answer_from_live_hosts_ten_times(fleet, fault, turn, figure):
     fleet.deployed(ports={"http": PORT})
     answers_elsewhere(fleet, fault, fleet.host_of(f"web.{turn % 4}"), figure)
-
-
-@pytest.mark.parametrize("fault", MENDS)
-def test_a_host_that_comes_back_loses_its_superseded_program_and_nothing_else_moves(fleet, fault):
-    fleet.deployed()
-    host = fleet.host_of("web.1")
-    (old,) = [program for program in fleet.programs() if program.host == host]
-    lose(fleet, fault, host)
-    fleet.heal().ends(4)
-    fleet.await_all_answer(besides=(host,))
-
-    getattr(fleet.machines, MENDS[fault])(host)
-    back = fleet.programs()
-    assert old in back, "it was cut off, not killed: its program lives"
-    fleet.heal().ends(0)
-    assert fleet.programs() == tuple(program for program in back if program != old)
-    fleet.await_all_answer()
 
 
 def test_an_old_program_serves_until_the_newer_one_was_ready(fleet):
