@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -152,6 +153,42 @@ def test_a_stopped_process_ends_too(host):
     os.kill(pid, signal.SIGSTOP)
     host.stop("web.0@1")
     assert host.stopped("web.0@1", timeout_s=15)["last_exit"] == "killed by SIGTERM"
+
+
+FREEZER = Path("/sys/fs/cgroup/freezer")
+
+
+@pytest.fixture
+def freezer(tmp_path):
+    """A control group of the first version: what is frozen in it outlives SIGKILL, as a process in the kernel would."""
+    group = FREEZER / f"fleetctl-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("no freezer of cgroup v1 that we may use")
+    yield group
+    (group / "freezer.state").write_text("THAWED")
+    wait_until(lambda: not (group / "cgroup.procs").read_text())
+    group.rmdir()
+
+
+def test_what_can_not_be_killed_is_stuck_says_so_and_keeps_its_room(host, freezer):
+    host.run("web.0@1", "exec sleep 1000", stop={"signal": "TERM", "timeout_s": 0.2})
+    pid = host.ready("web.0@1")["pid"]
+    (freezer / "cgroup.procs").write_text(str(pid))
+    (freezer / "freezer.state").write_text("FROZEN")
+    wait_until(lambda: (freezer / "freezer.state").read_text().strip() == "FROZEN")
+    host.stop("web.0@1")
+    with pytest.raises(RefusedError) as caught:
+        host.stopped("web.0@1")
+    row = caught.value.error["instance"]
+    assert (caught.value.kind, row["phase"]) == ("failed", "stuck")
+    assert [found["pid"] for found in row["stuck"]] == [pid]
+    host.kill_agent()
+    assert host.row("web.0@1")["phase"] == "stuck"
+    (freezer / "freezer.state").write_text("THAWED")
+    row = host.until("web.0@1", lambda row: row["phase"] == "stopped")
+    assert row["stuck"] == []
 
 
 def test_the_stop_signal_is_the_specs_and_notice_comes_first(host):
