@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.host.driven import Host
 
+NOBODY = 65534
 PYTHONS = [Path(sys.executable).resolve()]
 PYTHONS += sorted((Path.home() / ".pyenv/versions").glob("3.6*/bin/python3.6"))[:1]
 
@@ -25,6 +28,20 @@ def host(tmp_path, python):
     driven = Host(tmp_path / "root", python)
     yield driven
     dispose(driven)
+
+
+@pytest.fixture
+def plain_host(tmp_path_factory):
+    """A host whose login is a plain user: where root runs the tests, and there is a python3 that anyone may run."""
+    if os.getuid() != 0 or not Path("/usr/bin/python3").exists():
+        pytest.skip("needs root and /usr/bin/python3")
+    home = Path(tempfile.mkdtemp(prefix="fleetctl-plain-", dir="/tmp"))
+    os.chown(home, NOBODY, NOBODY)
+    driven = Host(home / "root", "/usr/bin/python3")
+    driven.uid = NOBODY
+    yield driven
+    dispose(driven)
+    home.rmdir()
 
 
 @pytest.fixture(scope="module")

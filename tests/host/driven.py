@@ -112,6 +112,10 @@ class Link:
             bufsize=0,
             env={"PATH": os.environ["PATH"], **environment},
             start_new_session=True,
+            user=host.uid,
+            group=host.uid,
+            extra_groups=None if host.uid is None else [],
+            cwd="/",
         )
         self.buffer = b""
         self.numbers = itertools.count(1)
@@ -179,6 +183,7 @@ class Host:
         self.links: list[Link] = []
         self.link_now: Link | None = None
         self.edits: tuple[Edit, ...] = ()  # of the program, to stand for another kernel
+        self.uid: int | None = None  # of the login, where it is not ours
         self.generation = 1
         self.author = "tester"
         self.address = "127.0.0.1"

@@ -262,6 +262,29 @@ def refused_to_leave(host, digest):
     return host.until("web.1@1", lambda row: row["phase"] == "failed")["problem"]["kind"]
 
 
+def test_a_plain_user_can_do_all_of_it(plain_host):
+    host = plain_host
+    claim(host)
+    folder = upload(host, "up1", {"web": "#!/bin/sh\nid -u; exec sleep 1000\n", "data/file": "x"})
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, host.uid, host.uid)
+    digest = digest_of(str(folder))
+    host.order("adopt", digest=digest, incoming="up1")
+    host.start("web.0@1", ["./web"], artifact=digest)
+    row = host.ready("web.0@1")
+    assert Path(f"/proc/{row['pid']}").stat().st_uid == host.uid
+    host.until("web.0@1", lambda _: host.lines("web.0@1") == [str(host.uid)])
+    other = upload(host, "up2", {"web": "other"})
+    for path in (other, *other.rglob("*")):
+        os.chown(path, host.uid, host.uid)
+    assert refused(host.order, "adopt", digest="0" * 64, incoming="up2")["kind"] == "mismatch"
+    host.order("discard", incoming="up2")
+    assert not other.exists()
+    host.kill_agent()
+    host.stop("web.0@1")
+    host.stopped("web.0@1")
+
+
 def test_an_upload_of_other_content_is_refused_with_its_digest(host):
     host.report()
     folder = upload(host, "up1", {"web": "#!/bin/sh\n"})
