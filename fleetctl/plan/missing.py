@@ -58,10 +58,13 @@ def place_homeless(draft: Draft) -> bool:
 def hold_homeless(draft: Draft) -> None:
     for wanted in draft.homeless:
         nowhere = why_nowhere(draft.scene, draft.board, wanted)
+        failed = _failed(draft, wanted.replica)
+        why = f" ({failed} failed: {_detail(failed)})" if failed is not None else ""
         draft.hold(
             wanted.replica,
             HeldKind.NO_ROOM,
-            f"{wanted.replica} has no host: {nowhere}: take one replica off, or bring back or add a host with room",
+            f"{wanted.replica} has no host: {nowhere}{why}: "
+            "take one replica off, or bring back or add a host with room",
         )
 
 
@@ -95,8 +98,7 @@ def _failed(draft: Draft, replica: ReplicaName) -> Copy | None:
 
 def _why_not_again(draft: Draft, job: WantedJob, failed: Copy, release: Release) -> tuple[HeldKind, str] | None:
     """Why a failed instance is not simply replaced, or nothing."""
-    problem = failed.row.problem
-    detail = problem.detail if problem else failed.row.last_exit or failed.row.reason
+    problem, detail = failed.row.problem, _detail(failed)
     if str(failed.name) in draft.scene.failed.gates and not _another_port_may_help(failed):
         return HeldKind.FAILED_BEFORE, f"{failed} failed in this run ({detail}): see fleetctl logs {job.name}"
     before = release_of(job, failed.row)
@@ -104,6 +106,11 @@ def _why_not_again(draft: Draft, job: WantedJob, failed: Copy, release: Release)
     if not job.rolls and same and problem is not None and problem.kind in HOPELESS:
         return HeldKind.FAILED, f"{failed} failed for good ({detail}): mend it, then deploy"
     return None
+
+
+def _detail(failed: Copy) -> str:
+    row = failed.row
+    return row.problem.detail if row.problem else row.last_exit or row.reason
 
 
 def _another_port_may_help(failed: Copy) -> bool:
@@ -121,6 +128,5 @@ def _why_missing(draft: Draft, replica: ReplicaName) -> str:
     if lost:
         return f"{replica} was on {lost[0]}, which is lost: {draft.scene.evidence(lost[0])}"
     if copies and copies[0].row.phase is Phase.FAILED:
-        row = copies[0].row
-        return f"{copies[0]} failed: {row.problem.detail if row.problem else row.last_exit or row.reason}"
+        return f"{copies[0]} failed: {_detail(copies[0])}"
     return f"{replica} is wished and runs nowhere"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WITNESSES = 3
 BANNER_TIMEOUT_S = 2.0
+PROBE_TIMEOUT_MAX_S = 10.0  # a verdict waits for the slowest answer: a job's own limit counts up to here
 WORTH_ASKING = (Silence.SILENT, Silence.REFUSED, Silence.HUNG)  # the other layers show a living host
 
 
@@ -41,7 +42,7 @@ def questions(desired: Desired, snapshot: Snapshot, memory: Memory) -> tuple[Que
                     port=port,
                     kind=probe.kind if probe else "banner",
                     path=probe.path if probe else "/",
-                    timeout_s=probe.timeout_s if probe else BANNER_TIMEOUT_S,
+                    timeout_s=min(probe.timeout_s, PROBE_TIMEOUT_MAX_S) if probe else BANNER_TIMEOUT_S,
                     instance=instance.name if instance else None,
                     reached_before=reached,
                 )

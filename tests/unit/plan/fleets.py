@@ -61,8 +61,8 @@ def fixed(port: int) -> tuple[PortRequest, ...]:
     return (PortRequest("http", port),)
 
 
-def digest(release: int, name: str = "web") -> Digest:
-    return Digest(f"{name}-{release}")
+def digest(content: object, name: str = "web") -> Digest:
+    return Digest(f"{name}-{content}")
 
 
 def names(count: int) -> list[str]:
@@ -100,6 +100,10 @@ class Machine:
     ports_in_use: set[int] = field(default_factory=set)
     fleet: str | None = "test"
 
+    @property
+    def verdict(self) -> HostVerdict:
+        return HostVerdict(self.health, f"{self.health.value} in this test", Instant(0.0))
+
     def report(self) -> HostReport:
         holding = {n for row in self.rows.values() if row.phase.holds_room for _, n in row.ports}
         return HostReport(
@@ -128,6 +132,7 @@ class Fleet:
     refuses: Callable[[Action], bool] = lambda _: False  # which actions fail
     now: Instant = Instant(1000.0)
     plan: Plan | None = None  # the last one made
+    gone: dict[str, Machine] = field(default_factory=dict)  # from the inventory, not from the world
 
     @classmethod
     def of(cls, *hosts: HostSpec | str) -> Fleet:
@@ -142,7 +147,7 @@ class Fleet:
         number = max(known.releases) + 1 if known else 1
         if known and known.releases[known.wish.release].spec == spec:
             number = known.wish.release
-        release = Release(number, spec, digest(number, spec.name))
+        release = Release(number, spec, digest(" ".join(map(str, spec.command)), spec.name))
         releases = {**(known.releases if known else {}), number: release}
         newly = frozenset({number}) if good else frozenset()
         wish = Wish(spec.name, number, spec.replicas)
@@ -167,6 +172,10 @@ class Fleet:
         known = self.jobs[name]
         self.jobs[name] = replace(known, wish=replace(known.wish, stopped=True))
         return self.run()
+
+    def take_out_of_the_inventory(self, name: str) -> None:
+        self.see()
+        self.gone[name] = self.machines.pop(name)
 
     # -- what happens to hosts
 
@@ -226,13 +235,14 @@ class Fleet:
         return Unreachable(machine.silence, "no answer", 3)
 
     def verdicts(self) -> dict[str, HostVerdict]:
-        return {
-            name: HostVerdict(machine.health, f"{machine.health.value} in this test", Instant(0.0))
-            for name, machine in self.machines.items()
-        }
+        return {name: machine.verdict for name, machine in self.machines.items()}
 
     def memory(self) -> Memory:
-        hosts = {name: HostMemory(instances=self.known.get(name, ())) for name in self.machines}
+        everywhere = {**self.machines, **self.gone}
+        hosts = {
+            name: HostMemory(instances=self.known.get(name, ()), verdict=machine.verdict)
+            for name, machine in everywhere.items()
+        }
         return Memory(Generation(self.generation), hosts, dict(self.jobs), frozenset(self.failed))
 
     def decide(self) -> Plan:
