@@ -89,6 +89,7 @@ class Links:
     def __init__(self, dial: Dial, redial: Redial) -> None:
         self._dial, self._redial = dial, redial
         self._links: dict[str, HostLink] = {}
+        self._opening: dict[str, asyncio.Lock] = {}
 
     def living(self, host: str) -> HostLink | None:
         link = self._links.get(host)
@@ -106,13 +107,19 @@ class Links:
 
     async def ask(self, host: HostSpec, call: Callable[[HostLink], Awaitable[T]]) -> T:
         """`call` on the host's link; where no answer came, once more on a fresh one: orders bear repeating."""
+        link = await self._reopened(host, broken=None)
         try:
-            return await call(self.living(host.name) or await self._reopen(host))
+            return await call(link)
         except UnansweredError:
-            return await call(await self._reopen(host))
+            return await call(await self._reopened(host, broken=link))
 
-    async def _reopen(self, host: HostSpec) -> HostLink:
-        return await self._keep(host, await self._redial(host))
+    async def _reopened(self, host: HostSpec, *, broken: HostLink | None) -> HostLink:
+        """A living link other than the broken one. However many ask at once, one is opened for all of them."""
+        async with self._opening.setdefault(host.name, asyncio.Lock()):
+            link = self.living(host.name)
+            if link is None or link is broken:
+                link = await self._keep(host, await self._redial(host))
+            return link
 
     async def close(self) -> None:
         links, self._links = list(self._links.values()), {}
