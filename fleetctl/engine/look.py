@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 TRIES = 3
 TRY_EVERY_S = 2.0  # DESIGN section 6: three tries, started two seconds apart
 OBSERVE_LIMIT_S = 15.0  # one message there and back, on a host that swaps
-WITNESS_LIMIT_S = 5.0  # a witness's own limit is 2 s a question, all asked at once
-LOOK_LIMIT_S = 60.0  # the slowest login and observation together take half of this: longer means we were suspended
+SIGHT_LIMIT_S = 40.0  # for all of one host: a healthy one that is installed anew takes under ten
+WITNESS_SLACK_S = 3.0  # beyond the longest of its questions, all of which it asks at once
+LOOK_LIMIT_S = 60.0  # the slowest host and the witnesses together take less: longer means we were suspended
 LOOKS_MAX = 3
 
 DEAD_LAYERS = (Silence.REFUSED, Silence.HUNG, Silence.SILENT)  # the most cautious first
@@ -77,13 +78,15 @@ async def look(
 ) -> Seen:
     """Every host of `desired` once; those in `known` failed three tries earlier in this run and are not tried again.
 
-    `answers` are what witnesses said of them then. A look that was suspended midway is dropped and made again.
+    `answers` are what witnesses said of them then; what was said of a host that answered all the same is forgotten.
+    A look that was suspended midway is dropped and made again.
     """
+    kept = tuple(answer for answer in answers if answer.question.about in known)
     for _ in range(LOOKS_MAX):
         begun = clock.now()
         seen = await _look_once(desired, memory, links, clock, tell, known)
         if clock.now() - begun < LOOK_LIMIT_S:
-            return Seen(seen.snapshot, answers + seen.answers)
+            return Seen(seen.snapshot, kept + seen.answers)
     raise FleetctlError(
         f"a look at the hosts took over {LOOK_LIMIT_S:.0f} s, {LOOKS_MAX} times in a row: nothing was decided on it",
         hint="is this machine being suspended, or starved of CPU? Try again when it is not.",
@@ -99,7 +102,7 @@ async def _look_once(
 
     async def see(sight: _Sight) -> None:
         nonlocal left
-        sight.observation = await _observe(sight, links)
+        sight.observation = await _observe_in_time(sight, links)
         tell(HostSeen(sight.host.name, sight.observation))
         left -= 1
         if not left:
@@ -115,6 +118,16 @@ async def _look_once(
     missed = _not_asked_yet(questions(desired, Snapshot(clock.now(), seen), memory), said.result())
     answers = said.result() + await _put(missed, links)
     return Seen(Snapshot(clock.now(), {**known, **seen}), answers)
+
+
+async def _observe_in_time(sight: _Sight, links: Links) -> Observation:
+    """However slow it is, a host that lives holds up the others for so long only."""
+    try:
+        async with asyncio.timeout(SIGHT_LIMIT_S):
+            return await _observe(sight, links)
+    except TimeoutError:
+        error = f"it shows an SSH banner, but gave no report in {SIGHT_LIMIT_S:.0f} s"
+        return Unreachable(Silence.AGENT, error, tries=1, hint="is it overloaded, or does its disk hang?")
 
 
 async def _observe(sight: _Sight, links: Links) -> Observation:
@@ -218,7 +231,7 @@ async def _ask(witness: str, asked: tuple[Question, ...], links: Links) -> tuple
     if link is None:
         return tuple(Answer(question, Said.NOTHING, "its link was lost") for question in asked)
     try:
-        async with asyncio.timeout(WITNESS_LIMIT_S):
+        async with asyncio.timeout(max(question.timeout_s for question in asked) + WITNESS_SLACK_S):
             return await link.probe(asked)
     except (HostError, TimeoutError) as error:
         return tuple(Answer(question, Said.NOTHING, str(error)) for question in asked)

@@ -11,7 +11,7 @@ from fleetctl.errors import UnansweredError
 from fleetctl.model.desired import Desired
 from fleetctl.model.host import HostSpec
 from fleetctl.model.memory import HostMemory, Memory
-from fleetctl.model.plan import Answer, Said
+from fleetctl.model.plan import Answer, Question, Said
 from fleetctl.model.replica import Generation
 from fleetctl.model.resources import Bytes, MilliCpu
 from fleetctl.model.snapshot import Facts, Guard, HostReport, Reach, Reachable, Silence, Unreachable
@@ -30,6 +30,7 @@ class ModelLink:
     address: str = "10.0.0.1"
 
     dead: bool = False
+    takes_s: float = 0.0
 
     def dies(self):
         self.dead = True
@@ -42,6 +43,7 @@ class ModelLink:
 
     async def probe(self, questions):
         self.asked += questions
+        await asyncio.sleep(self.takes_s)
         return tuple(Answer(question, self.said) for question in questions)
 
     async def close(self):
@@ -55,6 +57,7 @@ class ModelFleet:
         self.scripts = {name: list(script) for name, script in scripts.items()}
         self.dialled: dict[str, list[float]] = {}
         self.links: dict[str, ModelLink] = {}
+        self.witness_takes_s = 0.0
 
     async def dial(self, host, on_banner):
         loop = asyncio.get_running_loop()
@@ -66,19 +69,19 @@ class ModelFleet:
         await asyncio.sleep(takes_s)
         if isinstance(meets, Silence):
             raise UnreachableError(host.name, meets, f"{meets.value} after {takes_s} s")
-        link = ModelLink(host.name)
+        link = ModelLink(host.name, takes_s=self.witness_takes_s)
         self.links[host.name] = link
         return link
 
     async def redial(self, host):
         return await self.dial(host, lambda: None)
 
-    def look(self, *, hosts=3, known=None, links=None):
+    def look(self, *, hosts=3, known=None, links=None, answers=()):
         specs = tuple(HostSpec(f"h{n}", f"10.0.0.{n}") for n in range(1, hosts + 1))
         memory = Memory(Generation(1), {spec.name: HostMemory(last_address=spec.address) for spec in specs})
         links = links or Links(self.dial, self.redial)
         wanted = Desired("test", specs, ())
-        return look(wanted, memory, links, LoopClock(), lambda _: None, known=known or {})
+        return look(wanted, memory, links, LoopClock(), lambda _: None, known=known or {}, answers=answers)
 
 
 def test_a_silent_host_is_tried_three_times_started_two_seconds_apart():
@@ -197,3 +200,28 @@ def test_an_order_without_an_answer_is_repeated_on_a_fresh_link():
     assert run_virtually(ask()) == "done"
     assert asked[0].closed
     assert not asked[1].closed
+
+
+def test_a_host_that_logs_us_in_for_ever_holds_up_the_others_for_so_long_only():
+    fleet = ModelFleet(h2=[(300.0, "banner, then answers")])
+    seen = run_virtually(fleet.look())
+    assert seen.snapshot.hosts["h2"].silence is Silence.AGENT
+    assert isinstance(seen.snapshot.hosts["h1"], Reachable)
+    assert seen.snapshot.at == pytest.approx(40.0)
+
+
+def test_a_witness_is_waited_for_as_long_as_its_questions_may_take():
+    fleet = ModelFleet(h2=[(2.0, Silence.SILENT)] * 3)
+    fleet.witness_takes_s = 4.9
+    seen = run_virtually(fleet.look())
+    assert {answer.said for answer in seen.answers} == {Said.NO}
+
+
+def test_what_was_said_of_a_host_that_answered_after_all_is_forgotten():
+    """Else it would speak against that host when it falls silent later in the run, and nobody can be asked."""
+    about = [
+        Answer(Question(name, "h1", "10.0.0.9", 22, "banner", reached_before=True), Said.NO) for name in ("h2", "h3")
+    ]
+    known = {"h3": Unreachable(Silence.SILENT, "silent", tries=3)}
+    seen = run_virtually(ModelFleet().look(known=known, answers=tuple(about)))
+    assert seen.answers == (about[1],)
