@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from fleetctl.engine.events import ActionBegan, ActionEnded, ActionResult, Outcome, Tell, Uploading
 from fleetctl.engine.links import Links
-from fleetctl.engine.orders import start_spec
+from fleetctl.engine.orders import spec_of
 from fleetctl.errors import FleetctlError, UnansweredError, WaitError, YieldError
 from fleetctl.model.desired import Desired
 from fleetctl.model.job import Digest
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from fleetctl.engine.links import HostLink
     from fleetctl.model.host import HostSpec
-    from fleetctl.model.job import Release
     from fleetctl.model.plan import Action, Plan
 
 ORDER_LIMIT_S = 30.0  # an order is one fsync and one fork: a host that needs longer does not answer
@@ -47,47 +46,40 @@ class Orders:
     def host(self, name: str) -> HostSpec:
         return next(host for host in self.desired.hosts if host.name == name)
 
-    def release(self, job: str, number: int) -> Release:
-        wanted = next(wanted for wanted in self.desired.jobs if wanted.name == job)
-        return next(release for release in wanted.known if release.number == number)
-
-    def replicas(self, job: str) -> int:
-        return next(wanted.replicas for wanted in self.desired.jobs if wanted.name == job)
-
 
 async def execute(plan: Plan, orders: Orders) -> tuple[ActionResult, ...]:
     """The results of every action that was begun. A stage that did not fully succeed is the last.
 
-    Raises YieldError as soon as one host says that somebody else drives; actions of the same stage end first.
+    Raises YieldError where a host says that somebody else drives, StateError where a result can't be written down;
+    the other actions of the same stage end first.
     """
     results: list[ActionResult] = []
     number = 0
     for stage in plan.stages:
-        yields: list[YieldError] = []
+        ends: list[FleetctlError] = []
         async with asyncio.TaskGroup() as group:
             begun = [
-                group.create_task(_attempt(number + offset, action, orders, yields))
+                group.create_task(_attempt(number + offset, action, orders, ends))
                 for offset, action in enumerate(stage.actions)
             ]
         number += len(stage.actions)
         results += [task.result() for task in begun]
-        if yields:
-            raise yields[0]
+        if ends:
+            raise min(ends, key=lambda end: not isinstance(end, YieldError))
         if any(task.result().outcome is not Outcome.DONE for task in begun):
             break
     return tuple(results)
 
 
-async def _attempt(number: int, action: Action, orders: Orders, yields: list[YieldError]) -> ActionResult:
-    """The action's end as a value: one host's failure never ends its siblings."""
+async def _attempt(number: int, action: Action, orders: Orders, ends: list[FleetctlError]) -> ActionResult:
+    """The action's end as a value: one host's failure never ends its siblings. What ends the run goes to `ends`."""
     orders.tell(ActionBegan(action))
     try:
-        orders.assert_held()
         async with asyncio.timeout(_limit_s(action)):
             detail = await orders.links.ask(orders.host(action.host), lambda link: _perform(action, link, orders))
         result = ActionResult(action, Outcome.DONE, detail)
     except YieldError as error:
-        yields.append(error)
+        ends.append(error)
         result = ActionResult(action, Outcome.FAILED, error.message, error.hint)
     except WaitError as error:
         result = ActionResult(action, Outcome.FAILED, error.reason, error.hint, error.log)
@@ -97,7 +89,10 @@ async def _attempt(number: int, action: Action, orders: Orders, yields: list[Yie
         result = ActionResult(action, Outcome.FAILED, error.message, error.hint)
     except TimeoutError:
         result = ActionResult(action, Outcome.UNKNOWN, f"no answer in {_limit_s(action):.0f} s")
-    orders.record(number, result)
+    try:
+        orders.record(number, result)
+    except FleetctlError as error:
+        ends.append(error)
     orders.tell(ActionEnded(result))
     return result
 
@@ -118,6 +113,7 @@ def _limit_s(action: Action) -> float:
 
 async def _perform(action: Action, link: HostLink, orders: Orders) -> str:
     """Do it, and say what came of it. May be called again for the same action: every order bears repeating."""
+    orders.assert_held()
     order: Mapping[str, Any] = {"generation": orders.generation, "author": orders.author}
     match action:
         case Upload():
@@ -129,10 +125,7 @@ async def _perform(action: Action, link: HostLink, orders: Orders) -> str:
             )
             return ""
         case Start():
-            release = orders.release(action.instance.job, action.release)
-            replicas = orders.replicas(action.instance.job)
-            spec = start_spec(action, release, fleet=orders.desired.fleet, replicas=replicas)
-            await link.start(**order, instance=action.instance, spec=spec)
+            await link.start(**order, instance=action.instance, spec=spec_of(action, orders.desired))
             return ""
         case AwaitReady():
             row = await link.wait(action.instance, until="ready", for_s=action.for_s, timeout_s=action.timeout_s)

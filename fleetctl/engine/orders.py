@@ -4,27 +4,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fleetctl.model.template import render
+from fleetctl.errors import FleetctlError
+from fleetctl.model.template import Template, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fleetctl.model.desired import Desired
     from fleetctl.model.job import JobSpec, ReadyProbe, Release
     from fleetctl.model.memory import Wish
     from fleetctl.model.plan import Start
     from fleetctl.model.replica import Generation
+    from fleetctl.model.template import Text
 
 # Not yet keys of the playbook: DESIGN section 4's defaults, 1 s doubling to 5 min, back to 1 s after 10 min.
 BACKOFF_MIN_S, BACKOFF_MAX_S, BACKOFF_RESET_S = 1.0, 300.0, 600.0
 
 
+def spec_of(action: Start, desired: Desired) -> dict[str, Any]:
+    """What to start, by the releases that `desired` knows. Raises FleetctlError where a template fails there."""
+    wanted = next(wanted for wanted in desired.jobs if wanted.name == action.instance.job)
+    release = next(release for release in wanted.known if release.number == action.release)
+    return start_spec(action, release, fleet=desired.fleet, replicas=wanted.replicas)
+
+
 def start_spec(action: Start, release: Release, *, fleet: str, replicas: int) -> dict[str, Any]:
-    """`release` as the agent of `action.host` runs it: the SPEC of the host program's protocol."""
+    """`release` as the agent of `action.host` runs it: the SPEC of the host program's protocol.
+
+    Raises FleetctlError where a template fails for this placement: reading the playbook tries some, not all.
+    """
     spec, ports = release.spec, dict(action.ports)
     index = action.instance.replica.index
 
-    def text(template: Any) -> str:
-        return render(template, address=action.address, ports=ports, index=index)
+    def text(template: Text) -> str:
+        try:
+            return render(template, address=action.address, ports=ports, index=index)
+        except Exception as error:  # a template is a program of the user's: it may fail in any way
+            source = template.source if isinstance(template, Template) else template
+            raise FleetctlError(
+                f"{action.instance.replica} on {action.host}: {source!r} can't be rendered: {error}",
+                hint=f"mend command or env of {spec.name} in the playbook, then deploy",
+            ) from error
 
     return {
         "job": spec.name,

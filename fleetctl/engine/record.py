@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fleetctl.model.memory import HostMemory
-from fleetctl.model.plan import Start
-from fleetctl.model.snapshot import InstanceReport, Phase, Reachable, Unreachable
+from fleetctl.model.plan import Start, Stop
+from fleetctl.model.snapshot import InstanceReport, Phase, Reachable, Silence, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,17 +19,31 @@ if TYPE_CHECKING:
     from fleetctl.model.verdict import HostVerdict
 
 
+COUNTS_AS_SILENCE = (Silence.SILENT, Silence.HUNG)  # every other layer shows a machine that lives
+
+
 def remember(
-    before: Memory, snapshot: Snapshot, judged: Mapping[str, HostVerdict], *, at_start: Mapping[str, HostMemory]
+    fleet: str,
+    before: Memory,
+    snapshot: Snapshot,
+    judged: Mapping[str, HostVerdict],
+    *,
+    at_start: Mapping[str, HostMemory],
 ) -> dict[str, HostMemory]:
-    """Every host of the snapshot after this look. `at_start` is what was known before the run: it is counted once."""
+    """Every host of the snapshot after this look. `at_start` is what was known before the run: it is counted once.
+
+    What runs under another fleet's root is not ours to remember.
+    """
     remembered = {}
     for name, seen in snapshot.hosts.items():
         known = before.hosts.get(name, HostMemory())
         match seen:
             case Reachable(report, address):
-                running = tuple(row for row in report.instances if row.phase.holds_room)
+                ours = report.instances if report.is_open_to(fleet) else ()
+                running = tuple(row for row in ours if row.phase.holds_room)
                 remembered[name] = HostMemory(address, 0, None, judged[name], running)
+            case Unreachable(silence) if silence not in COUNTS_AS_SILENCE:
+                remembered[name] = replace(known, silent_runs=0, silent_since=None, verdict=judged[name])
             case Unreachable():
                 first = at_start.get(name, HostMemory())
                 since = snapshot.at if first.silent_since is None else first.silent_since
@@ -40,11 +54,18 @@ def remember(
 
 
 def expect(before: Memory, plan: Plan, desired: Desired) -> dict[str, HostMemory]:
-    """The hosts that `plan` places something on, with it: known before the first order, so that an instance whose
-    host falls silent right after is missed by nobody."""
+    """The hosts that `plan` gives orders to, as they may be once those are on their way.
+
+    What it starts is known before the first order, so that an instance whose host falls silent right after is missed
+    by nobody. What it stops may run or not: it is no longer `ready`, for its silence would prove nothing of its host.
+    """
     resources = {wanted.name: wanted.release.spec.resources for wanted in desired.jobs}
-    placed: dict[str, HostMemory] = {}
+    expected: dict[str, HostMemory] = {}
     for action in plan.actions:
+        known = expected.get(action.host) or before.hosts.get(action.host, HostMemory())
+        if isinstance(action, Stop):
+            rows = tuple(_doubtful(row) if row.name == action.instance else row for row in known.instances)
+            expected[action.host] = replace(known, instances=rows)
         if not isinstance(action, Start):
             continue
         row = InstanceReport(
@@ -55,6 +76,9 @@ def expect(before: Memory, plan: Plan, desired: Desired) -> dict[str, HostMemory
             address=action.address,
             resources=resources[action.instance.job],
         )
-        known = placed.get(action.host) or before.hosts.get(action.host, HostMemory())
-        placed[action.host] = replace(known, instances=(*known.instances, row))
-    return placed
+        expected[action.host] = replace(known, instances=(*known.instances, row))
+    return expected
+
+
+def _doubtful(row: InstanceReport) -> InstanceReport:
+    return replace(row, phase=Phase.UNREADY, ready_for_s=None) if row.phase is Phase.READY else row

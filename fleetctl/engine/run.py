@@ -13,7 +13,7 @@ from fleetctl.engine.events import ActionResult, Outcome, PlanMade, Tell
 from fleetctl.engine.execute import Orders, execute
 from fleetctl.engine.links import Links
 from fleetctl.engine.look import look
-from fleetctl.engine.orders import wishes_for_hosts
+from fleetctl.engine.orders import spec_of, wishes_for_hosts
 from fleetctl.engine.record import expect, remember
 from fleetctl.engine.wishing import Change, Eligible, desired, lay_over
 from fleetctl.errors import (
@@ -30,8 +30,8 @@ from fleetctl.errors import (
 from fleetctl.model.desired import Desired
 from fleetctl.model.host import Inventory
 from fleetctl.model.memory import Memory
-from fleetctl.model.plan import Answer, Plan, StepKey, step_key
-from fleetctl.model.snapshot import Snapshot, Unreachable
+from fleetctl.model.plan import Answer, Plan, Start, StepKey, step_key
+from fleetctl.model.snapshot import Reachable, Silence, Snapshot, Unreachable
 from fleetctl.model.verdict import HostVerdict
 from fleetctl.plan.check import violations
 from fleetctl.plan.neighbours import neighbours
@@ -140,14 +140,17 @@ class _Run:
             sweep = await self._decide()
             if not sweep.plan.actions and not self._has_new_wish():
                 return await self._finish(sweep, number)
+            self._write_down(sweep)
             try:
-                await self._claim(sweep)
+                claimed = await self._claim(sweep)
             except (ChangedError, UnansweredError) as error:
                 claims_left -= 1
                 if not claims_left:
                     raise self._cannot_claim(error, sweep) from error
                 continue
-            await self._execute(sweep)
+            if claimed:
+                claims_left = CLAIMS_MAX
+                await self._execute(sweep)
         return await self._finish(await self._decide(), SWEEPS_MAX)
 
     async def _decide(self) -> _Sweep:
@@ -157,14 +160,15 @@ class _Run:
         wanted = desired(memory, means.inventory, means.eligible, self.change)
         seen = await look(wanted, memory, means.links, means.clock, means.tell, known=self.lost, answers=self.answers)
         self.lost, self.answers = seen.snapshot.unreachable(), seen.answers
-        _refuse_foreign_driver(seen.snapshot, memory.generation, means.store.author)
+        _refuse_foreign_driver(means.fleet, seen.snapshot, memory.generation, means.store.author)
         now = means.clock.now()
         judged = verdicts(wanted, seen.snapshot, seen.answers, memory, now)
-        refuse(wanted, seen.snapshot, judged, memory)
+        if self.pending:  # later, what can't be kept any more is held back: something was touched
+            refuse(wanted, seen.snapshot, judged, memory)
         plan = make_plan(wanted, seen.snapshot, judged, memory, now)
         means.tell(PlanMade(plan))
         _distrust(plan, wanted, seen.snapshot, judged, memory)
-        hosts = remember(memory, seen.snapshot, judged, at_start=self.at_start)
+        hosts = remember(means.fleet, memory, seen.snapshot, judged, at_start=self.at_start)
         means.store.record_observation(self.lock, means.fleet, hosts)
         return _Sweep(wanted, replace(memory, hosts={**memory.hosts, **hosts}), seen.snapshot, judged, plan)
 
@@ -185,23 +189,33 @@ class _Run:
     def _has_new_wish(self) -> bool:
         return bool(self.pending and (wished := self._wished()) and (wished.wishes or wished.releases))
 
-    async def _claim(self, sweep: _Sweep) -> None:
-        """Write the plan down, then raise the guard of every reachable host in one message each."""
+    def _write_down(self, sweep: _Sweep) -> None:
+        """The plan and what changes by it. Raises UsageError where a new wish can't be carried out as it is planned."""
         means, plan = self.means, sweep.plan
         wished = self._wished()
+        for action in plan.actions if self.pending else ():
+            if isinstance(action, Start) and action.instance.job in self.change.rolls:
+                _refuse_unrenderable(action, sweep.desired)
         means.store.write_plan(
             self.lock,
             means.fleet,
             plan,
             wishes=wished.wishes,
             releases=wished.releases,
-            inventory=means.inventory.source.absolute(),
+            inventory=means.inventory.source if self.change.deploys else None,
             hosts=expect(sweep.memory, plan, sweep.desired),
         )
         self.pending = False
+
+    async def _claim(self, sweep: _Sweep) -> bool:
+        """Raise the guard of every reachable host in one message each; whether all took it.
+
+        One that can't, as for want of disk, is left alone for the rest of the run: look again, and plan without it.
+        """
+        means, plan = self.means, sweep.plan
         blob = wishes_for_hosts(
             plan.generation,
-            (job.wish for job in wished.memory.jobs.values()),
+            (job.wish for job in self._wished().memory.jobs.values()),
             (wanted.release.spec for wanted in sweep.desired.jobs),
         )
         self.lock.assert_held()
@@ -222,13 +236,18 @@ class _Run:
             except TimeoutError:
                 raise UnansweredError(host, f"no answer to the claim in {CLAIM_LIMIT_S:.0f} s") from None
 
-        claims = [claim(name, seen.report.serial) for name, seen in sweep.snapshot.reachable().items()]
-        refused = [error for error in await asyncio.gather(*claims, return_exceptions=True) if error is not None]
-        for error in refused:
-            if not isinstance(error, ChangedError | UnansweredError):
-                raise error
-        if refused:
+        ours = _ours(means.fleet, sweep.snapshot)
+        claims = (claim(name, seen.report.serial) for name, seen in ours.items())
+        ended = await asyncio.gather(*claims, return_exceptions=True)
+        refused = sorted((error for error in ended if error is not None), key=_most_telling_first)
+        if refused and not isinstance(refused[0], HostError):
             raise refused[0]
+        unable = [error for error in refused if isinstance(error, HostError) and not _asks_for_another_look(error)]
+        for error in unable:
+            self.lost[error.host] = Unreachable(Silence.AGENT, error.reason, tries=1, hint=error.hint)
+        if refused and not unable:
+            raise refused[0]
+        return not refused
 
     def _cannot_claim(self, error: HostError, sweep: _Sweep) -> FleetctlError:
         return FleetctlError(
@@ -261,16 +280,37 @@ class _Run:
         means = self.means
         if self.results:
             await _try_neighbours(means, sweep.snapshot)
+        if self.change.deploys:
+            means.store.keep_inventory(self.lock, means.fleet, means.inventory.source)
         for job, release in newly_good(sweep.desired, sweep.snapshot, sweep.memory):
             means.store.mark_good(self.lock, means.fleet, job, release)
-        failed = any(result.outcome is not Outcome.DONE for result in self.results)
+        gave_up = bool(sweep.plan.actions)
+        failed = gave_up or any(result.outcome is not Outcome.DONE for result in self.results)
         code = exit_code(sweep.plan, sweep.verdicts, sweep.snapshot, sweep.desired, failed=failed)
         return RunResult(code, sweep.desired, sweep.snapshot, sweep.verdicts, sweep.plan, tuple(self.results), sweeps)
 
 
-def _refuse_foreign_driver(snapshot: Snapshot, generation: Generation, author: str) -> None:
+def _ours(fleet: str, snapshot: Snapshot) -> dict[str, Reachable]:
+    """The hosts that may be given orders: a root that belongs to another fleet is none of our business."""
+    return {name: seen for name, seen in snapshot.reachable().items() if seen.report.is_open_to(fleet)}
+
+
+def _asks_for_another_look(error: BaseException) -> bool:
+    return isinstance(error, ChangedError | UnansweredError)
+
+
+def _most_telling_first(error: BaseException) -> int:
+    """Somebody else drives; a defect or a Ctrl-C; a host that can't; a host that is to be looked at again."""
+    if isinstance(error, YieldError):
+        return 0
+    if not isinstance(error, HostError):
+        return 1
+    return 3 if _asks_for_another_look(error) else 2
+
+
+def _refuse_foreign_driver(fleet: str, snapshot: Snapshot, generation: Generation, author: str) -> None:
     """Raises StaleOrderError where a host was driven by somebody whose generation is not behind ours."""
-    for name, seen in snapshot.reachable().items():
+    for name, seen in _ours(fleet, snapshot).items():
         guard = seen.report.guard
         if guard.generation > generation or (guard.generation == generation and guard.author not in ("", author)):
             raise StaleOrderError(name, guard.generation, guard.author)
@@ -278,8 +318,28 @@ def _refuse_foreign_driver(snapshot: Snapshot, generation: Generation, author: s
 
 def refuse(wanted: Desired, snapshot: Snapshot, judged: Mapping[str, HostVerdict], memory: Memory) -> None:
     """Raises UsageError where the wish can't be kept at all, before anything is touched."""
+    _refuse_shared_roots(snapshot)
     if reasons := refusals(wanted, snapshot, judged, memory):
         raise UsageError("\n".join(reasons))
+
+
+def _refuse_shared_roots(snapshot: Snapshot) -> None:
+    """Raises UsageError where two names lead to one root: each instance would be counted, and stopped, twice."""
+    names: dict[str, str] = {}
+    for name, seen in snapshot.reachable().items():
+        first = names.setdefault(seen.report.host_id, name)
+        if first != name and seen.report.host_id:
+            raise UsageError(
+                f"{first} and {name} of the inventory have the same root: one machine with two names, or a copied disk",
+                hint=f"take one of them out of the inventory, or give {name} a fleet_root of its own",
+            )
+
+
+def _refuse_unrenderable(action: Start, wanted: Desired) -> None:
+    try:
+        spec_of(action, wanted)
+    except FleetctlError as error:
+        raise UsageError(error.message, hint=error.hint) from error
 
 
 def _distrust(
@@ -300,7 +360,7 @@ def _distrust(
 
 async def _try_neighbours(means: Means, snapshot: Snapshot) -> None:
     """Each agent tries its three neighbours, so that it can be their witness. What fails here harms nothing now."""
-    addresses = {name: seen.address for name, seen in snapshot.reachable().items()}
+    addresses = {name: seen.address for name, seen in _ours(means.fleet, snapshot).items()}
     ports = {host.name: host.port for host in means.inventory.hosts}
 
     async def try_one(host: str, peers: tuple[str, ...]) -> None:

@@ -126,6 +126,10 @@ class HostReport:
     reach: tuple[Reach, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def is_open_to(self, fleet: str) -> bool:
+        """Whether its root belongs to that fleet, or to none yet."""
+        return self.fleet in (None, fleet)
+
 
 class Silence(Enum):
     """Why a host gave no report, by layer. The first three may mean that it is dead; the others never do."""

@@ -152,6 +152,13 @@ class Store:
             for name, host in (hosts or {}).items():
                 rows.put_host(connection, fleet, name, host, here)
 
+    def keep_inventory(self, lock: RunLock, fleet: str, inventory: Path) -> None:
+        """The path of a deploy that changed nothing else. Does nothing where the fleet never had a plan."""
+        with self._database.writing("keep_inventory") as connection:
+            lock.check(connection, fleet)
+            row = update(fleets).where(fleets.c.fleet == fleet)
+            connection.execute(row.values(inventory=str(inventory.absolute())))
+
     def record_action(
         self, lock: RunLock, generation: Generation, index: int, outcome: OutcomeText, detail: str
     ) -> None:

@@ -90,8 +90,8 @@ def test_silence_is_counted_once_a_run_and_what_ran_there_is_kept():
     at_start = {"h1": HostMemory("10.0.0.1", 1, Instant(50.0), None, (row,))}
     snapshot = Snapshot(Instant(100.0), {"h1": Unreachable(Silence.SILENT, "silent", tries=3)})
     judged = {"h1": HostVerdict(Health.SUSPECT, "silent", Instant(100.0))}
-    once = remember(Memory(Generation(1), at_start), snapshot, judged, at_start=at_start)
-    twice = remember(Memory(Generation(1), once), snapshot, judged, at_start=at_start)
+    once = remember("test", Memory(Generation(1), at_start), snapshot, judged, at_start=at_start)
+    twice = remember("test", Memory(Generation(1), once), snapshot, judged, at_start=at_start)
     assert once == twice
     assert (once["h1"].silent_runs, once["h1"].silent_since) == (2, 50.0)
     assert once["h1"].instances == (row,)
