@@ -15,7 +15,7 @@ from .loop import Loop
 CHUNK_BYTES = 256 * 1024
 TURN_CHUNKS = 8  # 2 MiB, then it is somebody else's turn
 LINE_BYTES = 64 * 1024  # a longer line may be cut by a rotation
-TAIL_BYTES_MAX = 4 * 1024 * 1024
+TAIL_BYTES_MAX = 2 * 1024 * 1024  # each byte may take six in JSON, and an answer is one line of at most 16 MiB
 CURRENT = "current"
 DROPPED = "dropped"  # how many bytes were thrown away: a few digits, written in place, so that a full disk takes them
 DIGITS = 20

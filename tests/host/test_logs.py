@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from fleetctl.host import logs
+from fleetctl.host.protocol import LINE_BYTES_MAX
 from tests.host.driven import wait_until
 
 WRITER = """
@@ -156,3 +159,9 @@ def test_a_flood_does_not_keep_the_agent_from_stopping_it(host, megabytes):
     resident_kib = int(status.partition("VmRSS:")[2].split()[0])
     assert resident_kib < 40 * 1024, "the flood never was in the agent's memory"
     assert (host.folder("web.0@1") / "log" / "current").stat().st_size <= (megabytes + 1) * 1024 * 1024
+
+
+def test_the_last_lines_of_the_worst_output_fit_into_one_answer(tmp_path):
+    """What does not would end the link, and with it every other answer on its way."""
+    (tmp_path / "current").write_bytes(b"\0" * 10 * 2**20)
+    assert len(json.dumps({"lines": logs.tail(str(tmp_path), 20)})) < LINE_BYTES_MAX
