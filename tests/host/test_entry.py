@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -172,6 +175,29 @@ def test_a_broken_bundle_is_refused(host, monkeypatch):
     link = host.connect()
     assert (link.linked["linked"], link.linked["error"]["kind"]) == (0, "bundle")
     assert not list(host.root.glob("program-*"))
+
+
+def test_an_agent_that_is_slow_to_say_hello_is_waited_for(tmp_path):
+    """As on a busy host, where it is not scheduled between our connecting and our reading."""
+    here = os.open(tmp_path, os.O_DIRECTORY)
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(1) as agent:
+        listener.bind(f"/proc/self/fd/{here}/agent.sock")
+        listener.listen()
+
+        def say_hello():
+            connection, _ = listener.accept()
+            with connection:
+                nobody_listens = select.select([connection], [], [], 0.2)[0]
+                if not nobody_listens:
+                    connection.sendall(b'{"digest":"d"}\n')
+                return not nobody_listens
+
+        heard = agent.submit(say_hello)
+        connection = entry_module().greeted(str(tmp_path), 2.0, "d")
+        assert heard.result(), "it was still listened to"
+        assert connection is not None
+        connection.close()
+    os.close(here)
 
 
 def test_the_end_of_a_link_ends_neither_agent_nor_program(host):
