@@ -7,6 +7,8 @@ import random
 import pytest
 
 from fleetctl.errors import ExitCode, FleetctlError
+from fleetctl.model.job import PortRequest
+from fleetctl.model.resources import MilliCpu, Resources
 from tests.unit.engine.modelled import (
     CUT,
     KILLED,
@@ -49,7 +51,12 @@ class Story:
     # -- what happens
 
     def change(self):
-        self.spec = web(replicas=self.dice.choice((1, 2, 4, 6)), max_unavailable=self.dice.choice((1, 2, "50%", "10%")))
+        self.spec = web(
+            replicas=self.dice.choice((1, 2, 4, 6)),
+            max_unavailable=self.dice.choice((0, 1, 2, "50%", "10%")),
+            ports=(PortRequest("http", self.dice.choice((None, None, 8080))),),
+            resources=Resources(MilliCpu(self.dice.choice((0, 0, 1000, 3000)))),
+        )
         self.artifact = self.dice.choice((A, B, C))
         self.fleet.never_ready = set(self.dice.sample((A, B, C), self.dice.choice((0, 0, 1))))
         self.command = self.dice.choice((self.deploy, self.deploy, self.deploy, self.stop))
@@ -74,7 +81,7 @@ class Story:
     def fault(self):
         host, verb = self.dice.choice(list(self.fleet.machines)), self.dice.choice(VERBS)
         moment = self.dice.choice(("before", "after"))
-        planted = self.dice.choice((self.fleet.lose, self.fleet.kill_us, self.cut_there))
+        planted = self.dice.choice((self.fleet.lose, self.fleet.kill_us, self.cut_there, self.restart_there))
         planted(host, verb, moment)
         self.log.append((planted.__name__, host, verb, moment))
         self.command = self.dice.choice((self.run_heal, self.deploy))
@@ -82,6 +89,16 @@ class Story:
     def cut_there(self, host, verb, moment):
         state = self.dice.choice(DEAD)
         self.fleet.at(host, verb, moment, lambda: setattr(self.fleet.machines[host], "state", state))
+
+    def restart_there(self, host, verb, moment):
+        """Its agent is killed, or the whole machine goes down and comes back."""
+        machine = self.fleet.machines[host]
+
+        def reboot():
+            machine.power_off()
+            machine.power_on()
+
+        self.fleet.at(host, verb, moment, self.dice.choice((machine.kill_agent, reboot)))
 
     # -- commands
 
@@ -133,6 +150,7 @@ class Story:
     async def all_is_well_in_the_end(self):
         self.fleet.faults.clear()
         self.fleet.never_ready = set()
+        self.spec = web(replicas=self.dice.choice((1, 2, 4)))
         for machine in self.fleet.machines.values():
             machine.power_on()
         await asyncio.sleep(60)

@@ -27,7 +27,7 @@ from fleetctl.model.host import HostSpec, Inventory
 from fleetctl.model.job import Digest, JobSpec, PortRequest, ReadyProbe, StopPolicy, UpdatePolicy
 from fleetctl.model.plan import Answer, Said
 from fleetctl.model.replica import Generation, InstanceName
-from fleetctl.model.resources import Bytes, MilliCpu
+from fleetctl.model.resources import Bytes, MilliCpu, Resources
 from fleetctl.model.snapshot import Facts, Guard, HostReport, InstanceReport, Phase, Reach, Silence
 from fleetctl.model.unreachable import UnreachableError
 from fleetctl.state.store import Store
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 GIB = 1024**3
 A, B, C = Digest("a" * 64), Digest("b" * 64), Digest("c" * 64)
+CPU = 4000  # thousandths of a core, of each host
 READY_AFTER_S = 0.5
 KEEPALIVE_S = 15.0  # until a host that fell silent in mid-request is given up
 MESSAGE_S = 0.001
@@ -127,6 +128,11 @@ class Machine:
             self.began |= {name: self.now() for name in self.rows}
         self.state = UP
 
+    def kill_agent(self) -> None:
+        """The supervisor starts another, which adopts what runs."""
+        self.agent += 1
+        self.serial += 1
+
     def admit(self, generation: int, author: str) -> None:
         if generation < self.guard[0] or (generation == self.guard[0] and author != self.guard[1]):
             raise StaleOrderError(self.spec.name, *self.guard)
@@ -191,7 +197,7 @@ class ModelLink:
             serial=machine.serial,
             boot=str(machine.boot),
             guard=Guard(Generation(machine.guard[0]), machine.guard[1]),
-            facts=Facts(MilliCpu(4000), Bytes(8 * GIB), Bytes(100 * GIB), Bytes(90 * GIB)),
+            facts=Facts(MilliCpu(CPU), Bytes(8 * GIB), Bytes(100 * GIB), Bytes(90 * GIB)),
             host_id=machine.root_id,
             fleet=machine.belongs_to,
             ports_in_use=frozenset(number for row in rows if row.phase.holds_room for _, number in row.ports),
@@ -234,6 +240,9 @@ class ModelLink:
             if machine.fleet.refuses_start(self.name, instance):
                 raise HostError(self.name, f"refused to start {instance}")
             assert spec["artifact"] in machine.artifacts, "started without its artifact"
+            ports = set(spec["ports"].values())
+            held = {number for row in machine.rows.values() if row.phase.holds_room for _, number in row.ports}
+            assert not ports & held, f"{instance} is given a port of {self.name} that is held"
             machine.specs[instance] = spec
             machine.began[instance] = machine.now()
             machine.serial += 1
@@ -244,8 +253,11 @@ class ModelLink:
                 ports=tuple(sorted(spec["ports"].items())),
                 address=spec["address"],
                 artifact=spec["artifact"],
+                resources=Resources(MilliCpu(spec["resources"]["cpu_milli"]), Bytes(spec["resources"]["memory_bytes"])),
                 pid=1000 + len(machine.rows),
             )
+            used = sum(row.resources.cpu for row in machine.rows.values() if row.phase.holds_room)
+            assert used <= CPU, f"{self.name} is given more than it has room for"
             return machine.row(instance)
 
         return await self._message("start", str(instance), started, order=True)
