@@ -15,7 +15,8 @@ probe       {"targets": [TARGET]}                      -> {"answers": [{"key": s
                     "path": str (http)}; http is a yes at status 200-399, banner at a line that starts `SSH-2.0`
 await       {"instance": NAME, "until": "ready"|"stopped", "for_s": float, "timeout_s": float}
                                                        -> {"instance": ROW}; error `timeout` or `failed`, each with
-            "instance": ROW and "log": [last lines, at most 20]. `ready` needs for_s of it in one piece.
+            "instance": ROW and "log": [last lines, at most 20]. `ready` needs for_s of it in one piece; without a
+            probe that is counted from when the program began. `failed`: only a new order, or another port, can help
 logs        {"instance": NAME, "lines": int}           -> {"lines": [str], "dropped_bytes": int}
 neighbours  {"peers": [{"host": str, "address": str, "port": int}]} -> {"reach": [REACH]}; kept and reported for ever
 
@@ -24,7 +25,8 @@ same generation by another author; the error then has "generation", "author", "a
 
 claim       {"fleet": str, "serial": int, "wishes": ANY} -> {"serial": int}; `changed` (with "serial") when the host's
             serial is another one; `foreign` when the root belongs to another fleet. Raises the guard, durably.
-start       {"instance": NAME, "spec": SPEC}           -> {"instance": ROW}; written down, then started.
+start       {"instance": NAME, "spec": SPEC, "reason": str, or none}
+                                                       -> {"instance": ROW}; written down, then started.
             error `exists` when that instance is there with another spec, or was stopped before
 stop        {"instance": NAME, "reason": str}          -> {"instance": ROW}; written down, then begun (see `await`)
 adopt       {"digest": str, "incoming": str}           -> {}; verifies <root>/incoming/<incoming>/, makes it
@@ -44,7 +46,8 @@ ROW     {"instance": "web.1@47", "job": str, "release": int, "phase": PHASE, "wa
                             "detail": str, "port": int|null, "pid": int|null},
          "age_s": float, "ports": {str: int}, "address": str, "artifact": str|null, "resources": {...},
          "dropped_bytes": int, "stuck": [{"pid": int, "state": str, "why": str}]}
-REACH   {"host": str, "address": str, "port": int, "ok": bool, "age_s": float}
+REACH   {"host": str, "address": str, "port": int, "ok": bool, "age_s": float}; in a report `ok` says that it was
+        reached once, and the age is that of the newest success; the answer to `neighbours` is of just now
 REPORT  {"serial": int, "boot": str, "boottime_s": float, "wallclock_s": float, "address": str,
          "host_id": str, "fleet": str|null, "program": {"version": str, "digest": str, "protocol": int},
          "guard": {"generation": int, "author": str, "at": float}, "wishes": ANY,

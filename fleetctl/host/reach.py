@@ -19,16 +19,7 @@ class Reach:
 
     def report(self):
         now = time.time()
-        return [
-            {
-                "host": row["host"],
-                "address": row["address"],
-                "port": row["port"],
-                "ok": row["ok"],
-                "age_s": max(0.0, now - row["at"]),  # people read this; nothing is decided by it
-            }
-            for row in self.kept
-        ]
+        return [told(row, now) for row in self.kept]
 
     def try_all(self, loop: Loop, peers, done) -> None:
         """Look for each peer's SSH banner; `done([REACH])` with what was seen just now."""
@@ -42,7 +33,7 @@ class Reach:
                 for peer, (ok, _) in zip(peers, answers)
             ]
             self.keep(rows)
-            done([{key: value for key, value in row.items() if key != "at"} for row in rows])
+            done([told(row, row["at"]) for row in rows])
 
         probes.probe_all(loop, targets, heard)
 
@@ -53,6 +44,17 @@ class Reach:
             known[place(row)] = before if before is not None and before["ok"] and not row["ok"] else row
         self.kept = list(known.values())[-KEPT_MAX:]
         files.replace_json(self.path, self.kept, durable=False)
+
+
+def told(row, now: float):
+    """The REACH of protocol.py. Its age is for people: nothing is decided by it."""
+    return {
+        "host": row["host"],
+        "address": row["address"],
+        "port": row["port"],
+        "ok": row["ok"],
+        "age_s": round(max(0.0, now - row["at"]), 3),
+    }
 
 
 def place(row):

@@ -23,6 +23,11 @@ def python(request):
 
 
 @pytest.fixture
+def oldest_python():
+    return str(PYTHONS[-1])
+
+
+@pytest.fixture
 def host(tmp_path, python):
     """A host with nothing on it yet."""
     driven = Host(tmp_path / "root", python)

@@ -31,6 +31,12 @@ os._exit(random.choice([1, 2, 3]))
 TIGHT = {"backoff_min_s": 0.02, "backoff_max_s": 0.05, "reset_s": 600.0}
 
 
+@pytest.fixture
+def python(oldest_python):
+    """The one with the least: what these tests are about does not differ between versions."""
+    return oldest_python
+
+
 def strike(host, what: str) -> None:
     pids = {
         "agent": host.role("agent"),

@@ -14,6 +14,12 @@ from tests.host.driven import RefusedError, free_port, lives, wait_until
 from tests.host.test_life import http_ready, server
 
 
+@pytest.fixture
+def python(oldest_python):
+    """The one with the least: what these tests are about does not differ between versions."""
+    return oldest_python
+
+
 def claim(host, **changes):
     request = {"fleet": host.fleet, "serial": host.report()["serial"], "wishes": {"jobs": ["web"]}}
     return host.order("claim", **{**request, **changes})
