@@ -103,6 +103,8 @@ class _Walk:
     doubtful: dict[ReplicaName, list[tuple[str, int]]] = field(default_factory=dict)  # host and epoch
     uploaded: set[tuple[str, str]] = field(default_factory=set)
     was_up: set[ReplicaName] = field(default_factory=set)
+    down: dict[str, set[ReplicaName]] = field(default_factory=dict)  # wished replicas by job, after the plan so far
+    moving: dict[str, set[ReplicaName]] = field(default_factory=dict)
     ran: set[ReplicaName] = field(default_factory=set)  # seen to run at the beginning
 
     @classmethod
@@ -153,6 +155,11 @@ class _Walk:
                     self.started.setdefault(action.instance.replica, []).append((number, action.host))
         for host, row in self._in_doubt():
             self.doubtful.setdefault(row.name.replica, []).append((host, row.name.epoch))
+        self.down = {job: set() for job in self.jobs}
+        self.moving = {job: set() for job in self.jobs}
+        for job in self.jobs.values():
+            for index in range(job.replicas):
+                self._note(ReplicaName(job.name, index))
 
     # -- the plan as a whole
 
@@ -189,7 +196,8 @@ class _Walk:
                     self.uploaded.add((action.host, action.artifact))
                 case Start():
                     pass
-        yield from self._budgets(number)
+        touched = {action.instance.replica for action in known if not isinstance(action, Upload)}
+        yield from self._budgets(number, touched)
 
     def _start(self, number: int, start: Start) -> Iterator[Violation]:
         job = self.jobs.get(start.instance.job)
@@ -364,19 +372,32 @@ class _Walk:
 
     # -- what holds after every stage
 
-    def _budgets(self, number: int) -> Iterator[Violation]:
-        for job in self.desired.jobs:
-            wished = [] if job.stopped else [ReplicaName(job.name, index) for index in range(job.replicas)]
-            down = {name for name in wished if not any(thing.ready for thing in self.copies.get(name, []))}
+    def _budgets(self, number: int, touched: set[ReplicaName]) -> Iterator[Violation]:
+        for name in touched:
+            self._note(name)
+        for job in (self.jobs[name] for name in sorted({name.job for name in touched} & set(self.jobs))):
+            down, moving = self.down[job.name], self.moving[job.name]
             by_us = down & self.was_up
             budget = job.release.spec.update.budget(job.replicas)
             if by_us and len(down) > budget:
                 what = f"{', '.join(map(str, sorted(down)))} of {job.name} are down, {budget} may be"
                 yield Violation("budget", f"after stage {number + 1}: {what}")
-            moving = {name for name in wished if name in self.was_up and self._is_moving(name)}
             if len(moving) > max(1, budget) and any(self._is_unfinished(name) for name in moving):
                 what = f"{', '.join(map(str, sorted(moving)))} of {job.name} are in transition at once"
                 yield Violation("transition", f"after stage {number + 1}: {what}")
+
+    def _note(self, name: ReplicaName) -> None:
+        """Whether a wished replica is down or in transition after the plan so far."""
+        job = self.jobs.get(name.job)
+        if job is None or job.stopped or name.index >= job.replicas:
+            return
+        down = not any(thing.ready for thing in self.copies.get(name, []))
+        moving = name in self.was_up and self._is_moving(name)
+        for names, holds in ((self.down[job.name], down), (self.moving[job.name], moving)):
+            if holds:
+                names.add(name)
+            else:
+                names.discard(name)
 
     def _is_moving(self, replica: ReplicaName) -> bool:
         """Down, or up with a newer instance that is not ready yet, or may be."""

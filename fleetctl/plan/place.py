@@ -14,6 +14,7 @@ from fleetctl.model.desired import WantedJob
 from fleetctl.model.job import Release
 from fleetctl.model.replica import InstanceName, ReplicaName
 from fleetctl.model.verdict import Health
+from fleetctl.plan.room import Ground
 from fleetctl.plan.scene import Standing
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from fleetctl.plan.room import Board, Room
     from fleetctl.plan.scene import Scene
 
-PORTFOLIO_STEPS_MAX = 200_000  # replicas x hosts: beyond, one pass has to do, for the sake of time
+PORTFOLIO_STEPS_MAX = 20_000  # replicas x hosts: beyond, one pass has to do, for the sake of time
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +75,29 @@ def is_allowed(scene: Scene, job: WantedJob, host: str) -> bool:
 
 def obstacle(scene: Scene, board: Board, wanted: Wanted, host: str) -> str:
     """Why this copy can't go there, as a text with {n} for the number of such hosts; empty where it can."""
+    return _why_never(scene, board, wanted.job, host) or _why_not_now(scene, board, wanted, host)
+
+
+def _why_never(scene: Scene, board: Board, job: WantedJob, host: str) -> str:
+    """What no phase of a plan changes."""
     verdict = scene.verdicts.get(host)
     standing = scene.standing.get(host, Standing.UNKNOWN)
-    artifact = wanted.release.artifact
-    room = board.rooms.get(host)
     if standing is Standing.FOREIGN:
         return "{n} of another fleet"
-    if standing is not Standing.ORDERLY or room is None:
+    if standing is not Standing.ORDERLY or host not in board.rooms:
         return "{n} lost" if standing is Standing.LOST else "{n} suspect"
     if verdict is not None and verdict.health is not Health.HEALTHY:
         return f"{{n}} {verdict.health.value}"
-    if host not in wanted.job.eligible:
+    if host not in job.eligible:
         return "{n} not among its hosts"
-    if broken := _broken_constraints(scene, wanted.job, host):
+    if broken := _broken_constraints(scene, job, host):
         return f"{broken[0]} excludes {{n}}"
+    return ""
+
+
+def _why_not_now(scene: Scene, board: Board, wanted: Wanted, host: str) -> str:
+    """What stopping something, or another try, may change."""
+    room, artifact = board.rooms[host], wanted.release.artifact
     if artifact is not None and (artifact, host) in scene.failed.uploads and (host, artifact) not in board.artifacts:
         return "its upload failed on {n}"
     if (str(wanted.replica), host) in scene.failed.starts:
@@ -115,21 +125,20 @@ def why_nowhere(scene: Scene, board: Board, wanted: Wanted) -> str:
 
 def best_host(scene: Scene, board: Board, wanted: Wanted, score: Score = score_balanced) -> str | None:
     """The host this copy should go to as things stand, or none."""
-    possible = [host for host in sorted(set(wanted.job.eligible)) if not obstacle(scene, board, wanted, host)]
+    ground = _ground(scene, board, wanted.job)
+    possible = [host for host in ground.hosts if not _why_not_now(scene, board, wanted, host)]
     if not possible:
         return None
     crowd = Counter(board.crowd[wanted.replica.job])
     if (home := board.homes.get(wanted.replica)) is not None:
         crowd[home] -= 1
-    domains: Counter[str] = Counter()
-    for host, count in crowd.items():
-        domains[_domain(scene, wanted.job, host)] += count
+    domains = _by_domain(scene, wanted.job, crowd)
     artifact = wanted.release.artifact
 
     def rank(host: str) -> tuple[int, int, bool, float, bool, int, str]:
         room = board.rooms[host]
         return (
-            domains[_domain(scene, wanted.job, host)],
+            domains[ground.domains[host]],
             crowd[host],
             artifact is not None and (host, artifact) not in board.artifacts,
             -score(*_used(room, wanted.resources)),
@@ -174,9 +183,7 @@ def _place_in_order(
             placed.append((wanted, host))
     crowding = 0
     for job in {wanted.job.name: wanted.job for wanted in ordered}.values():
-        domains: Counter[str] = Counter()
-        for host, count in board.crowd[job.name].items():
-            domains[_domain(scene, job, host)] += count
+        domains = _by_domain(scene, job, board.crowd[job.name])
         crowding += sum(count * count for count in domains.values())
     tightness = sum(max(_used(board.rooms[host])) ** 2 for host in sorted(board.rooms))
     return (len(placed), -crowding, tightness), Placement(tuple(placed), tuple(unplaced))
@@ -194,8 +201,13 @@ def _largest_first(_: Scene, board: Board, wanted: list[Wanted]) -> list[Wanted]
 
 def _choosiest_first(scene: Scene, board: Board, wanted: list[Wanted]) -> list[Wanted]:
     """Those with the fewest possible hosts first."""
-    hosts = {one.job.name: sum(not obstacle(scene, board, one, host) for host in one.job.eligible) for one in wanted}
-    return sorted(_largest_first(scene, board, wanted), key=lambda one: hosts[one.job.name])
+    hosts: dict[tuple[str, int], int] = {}
+    for one in wanted:
+        kind = one.job.name, one.release.number
+        if kind not in hosts:
+            ground = _ground(scene, board, one.job)
+            hosts[kind] = sum(not _why_not_now(scene, board, one, host) for host in ground.hosts)
+    return sorted(_largest_first(scene, board, wanted), key=lambda one: hosts[one.job.name, one.release.number])
 
 
 def _used(room: Room, more: Resources | None = None) -> tuple[float, float]:
@@ -204,6 +216,20 @@ def _used(room: Room, more: Resources | None = None) -> tuple[float, float]:
     cpu = 1 - free.cpu / room.capacity.cpu if room.capacity.cpu > 0 else 1.0
     memory = 1 - free.memory / room.capacity.memory if room.capacity.memory > 0 else 1.0
     return cpu, memory
+
+
+def _ground(scene: Scene, board: Board, job: WantedJob) -> Ground:
+    if job.name not in board.grounds:
+        hosts = tuple(host for host in sorted(set(job.eligible)) if not _why_never(scene, board, job, host))
+        board.grounds[job.name] = Ground(hosts, {host: _domain(scene, job, host) for host in hosts})
+    return board.grounds[job.name]
+
+
+def _by_domain(scene: Scene, job: WantedJob, crowd: Counter[str]) -> Counter[str]:
+    domains: Counter[str] = Counter()
+    for host, count in crowd.items():
+        domains[_domain(scene, job, host)] += count
+    return domains
 
 
 def _domain(scene: Scene, job: WantedJob, host: str) -> str:

@@ -7,6 +7,7 @@ stop, in the order in which the plan will.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -76,6 +77,14 @@ class Room:
         return Room(self.capacity, self.free, self.disk_free, Counter(self.ports), self.instances)
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where copies of one job may be at all, sorted, and the failure domain of each such host."""
+
+    hosts: tuple[str, ...]
+    domains: Mapping[str, str]
+
+
 @dataclass(slots=True)
 class Board:
     """The rooms of the hosts that may get work, what artifacts they will have, and where each replica is at home."""
@@ -84,6 +93,8 @@ class Board:
     artifacts: set[tuple[str, Digest]]  # host, digest
     homes: dict[ReplicaName, str] = field(default_factory=dict)
     crowd: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # job -> host -> homes
+
+    grounds: dict[str, Ground] = field(default_factory=dict)  # by job; found out once, when first asked for
 
     def settle(self, replica: ReplicaName, host: str) -> None:
         """From now on the replica counts as being on `host` where copies are spread."""
@@ -98,7 +109,7 @@ class Board:
     def clone(self) -> Board:
         rooms = {name: room.clone() for name, room in self.rooms.items()}
         crowd = defaultdict(Counter, {job: Counter(homes) for job, homes in self.crowd.items()})
-        return Board(rooms, set(self.artifacts), dict(self.homes), crowd)
+        return Board(rooms, set(self.artifacts), dict(self.homes), crowd, self.grounds)
 
 
 def board_of(scene: Scene) -> Board:

@@ -106,7 +106,7 @@ class Scene:
     ) -> Scene:
         names = sorted({*snapshot.hosts, *memory.hosts, *(host.name for host in desired.hosts)})
         specs = {host.name: host for host in desired.hosts}
-        standing = {name: _standing(name, desired, snapshot, verdicts, memory) for name in names}
+        standing = {name: _standing(name, desired, specs, snapshot, verdicts, memory) for name in names}
         found: defaultdict[ReplicaName, list[Copy]] = defaultdict(list)
         for name in names:
             if standing[name] is not Standing.FOREIGN:
@@ -174,10 +174,15 @@ def replicas_of(job: WantedJob) -> tuple[ReplicaName, ...]:
 
 
 def _standing(
-    name: str, desired: Desired, snapshot: Snapshot, verdicts: Mapping[str, HostVerdict], memory: Memory
+    name: str,
+    desired: Desired,
+    specs: Mapping[str, HostSpec],
+    snapshot: Snapshot,
+    verdicts: Mapping[str, HostVerdict],
+    memory: Memory,
 ) -> Standing:
     seen, verdict = snapshot.hosts.get(name), verdicts.get(name)
-    if seen is None and all(name != host.name for host in desired.hosts):
+    if seen is None and name not in specs:
         verdict = memory.hosts[name].verdict  # gone from the inventory, so not looked at: the last judgement stands
     if isinstance(seen, Reachable):
         if seen.report.fleet not in (None, desired.fleet):
