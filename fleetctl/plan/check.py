@@ -15,9 +15,9 @@ from fleetctl.model.host import HostSpec
 from fleetctl.model.memory import Memory
 from fleetctl.model.plan import AwaitReady, Plan, Start, Stop, Upload, Violation, step_key
 from fleetctl.model.replica import InstanceName, ReplicaName
-from fleetctl.model.resources import Bytes, MilliCpu, Resources
 from fleetctl.model.snapshot import HostReport, InstanceReport, Phase, Reachable, Snapshot
 from fleetctl.model.verdict import Health, HostVerdict
+from fleetctl.plan.check_host import Thing, capacity, placement, ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,42 +50,6 @@ def _common_sense(plan: Plan, memory: Memory) -> Iterator[Violation]:
 
 
 @dataclass(slots=True)
-class _Thing:
-    """One instance as the plan so far leaves it."""
-
-    host: str
-    name: InstanceName
-    release: int
-    resources: Resources
-    ports: tuple[int, ...]
-    phase: Phase
-    ready: bool
-    was_ready: bool
-    ran: bool  # before the plan
-    ours: bool = False  # started by this plan
-
-    @classmethod
-    def seen(cls, host: str, row: InstanceReport) -> _Thing:
-        ports = tuple(number for _, number in row.ports)
-        ready = row.phase is Phase.READY
-        return cls(
-            host=host,
-            name=row.name,
-            release=row.release,
-            resources=row.resources,
-            ports=ports,
-            phase=row.phase,
-            ready=ready,
-            was_ready=row.ever_ready or ready,
-            ran=row.phase.wants_to_run,
-        )
-
-    @property
-    def runs(self) -> bool:
-        return self.phase.wants_to_run
-
-
-@dataclass(slots=True)
 class _Walk:
     plan: Plan
     desired: Desired
@@ -95,8 +59,8 @@ class _Walk:
     jobs: dict[str, WantedJob]
     specs: dict[str, HostSpec]
     reports: dict[str, HostReport]  # of hosts that may be given orders
-    things: dict[str, dict[InstanceName, _Thing]] = field(default_factory=dict)  # by host
-    copies: dict[ReplicaName, list[_Thing]] = field(default_factory=dict)
+    things: dict[str, dict[InstanceName, Thing]] = field(default_factory=dict)  # by host
+    copies: dict[ReplicaName, list[Thing]] = field(default_factory=dict)
     freed: set[tuple[str, int]] = field(default_factory=set)  # host and port: left by what the plan stopped
     gated: dict[tuple[str, InstanceName], int] = field(default_factory=dict)  # the stage of its last gate
     started: dict[ReplicaName, list[tuple[int, str]]] = field(default_factory=dict)  # stage and host
@@ -136,11 +100,11 @@ class _Walk:
         )
         for host, report in reports.items():
             for row in report.instances:
-                walk._add(_Thing.seen(host, row))
+                walk._add(Thing.seen(host, row))
         walk._look_ahead()
         return walk
 
-    def _add(self, thing: _Thing) -> None:
+    def _add(self, thing: Thing) -> None:
         self.things.setdefault(thing.host, {})[thing.name] = thing
         self.copies.setdefault(thing.name.replica, []).append(thing)
 
@@ -210,11 +174,18 @@ class _Walk:
             yield Violation("release", f"release {start.release} of {job.name} is not known")
             return
         yield from self._may_start(number, start, job, release)
-        yield from self._may_be_there(start, job)
-        yield from self._has_room(start, release)
-        yield from self._has_ports(start, release)
+        seen, spec = self.snapshot.hosts[start.host], self.specs.get(start.host)
+        health = self.verdicts[start.host].health
+        if spec is None or not isinstance(seen, Reachable) or health is not Health.HEALTHY:
+            yield Violation("placement", f"{start.instance} may not be on {start.host}")
+            return
+        here = list(self.things.get(start.host, {}).values())
+        yield from placement(start, job, spec, seen)
+        yield from capacity(start, release, spec, seen.report, here)
+        freed = {port for host, port in self.freed if host == start.host}
+        yield from ports(start, release, seen.report, here, freed)
         self._add(
-            _Thing(
+            Thing(
                 host=start.host,
                 name=start.instance,
                 release=start.release,
@@ -274,52 +245,6 @@ class _Walk:
         verdict = self.verdicts.get(host)
         return verdict is not None and verdict.health is Health.LOST
 
-    def _may_be_there(self, start: Start, job: WantedJob) -> Iterator[Violation]:
-        spec = self.specs.get(start.host)
-        if spec is None or self.verdicts[start.host].health is not Health.HEALTHY or start.host not in job.eligible:
-            yield Violation("placement", f"{start.instance} may not be on {start.host}")
-            return
-        for constraint in job.release.spec.constraints:
-            same = spec.label(constraint.label) == constraint.value
-            if same != (constraint.operator == "=="):
-                yield Violation("placement", f"{start.instance} on {start.host}: {constraint}")
-        seen = self.snapshot.hosts[start.host]
-        if not isinstance(seen, Reachable) or seen.address != start.address:
-            yield Violation("placement", f"{start.instance} is told the address {start.address!r}")
-
-    def _has_room(self, start: Start, release: Release) -> Iterator[Violation]:
-        spec, facts = self.specs.get(start.host), self.reports[start.host].facts
-        if spec is None:
-            return
-        given = spec.capacity
-        room = Resources(
-            MilliCpu(facts.cpu if given.cpu is None else given.cpu),
-            Bytes(facts.memory if given.memory is None else given.memory),
-            Bytes(facts.disk_total if given.disk is None else given.disk),
-        )
-        room -= spec.reserved
-        for thing in self.things.get(start.host, {}).values():
-            if thing.phase.holds_room:
-                room -= thing.resources
-        short = release.spec.resources.missing(room)
-        if short:
-            yield Violation("capacity", f"{start.instance} on {start.host}: {', '.join(short)}")
-
-    def _has_ports(self, start: Start, release: Release) -> Iterator[Violation]:
-        numbers = [number for _, number in start.ports]
-        asked = {port.name: port.fixed for port in release.spec.ports}
-        if len(set(numbers)) != len(numbers) or {name for name, _ in start.ports} != set(asked):
-            yield Violation("ports", f"{start.instance} gets {start.ports}")
-        for name, number in start.ports:
-            right = 20000 <= number <= 29999 if asked.get(name) is None else number == asked[name]
-            if not right:
-                yield Violation("ports", f"{start.instance} gets {number} for {name}")
-        here = self.things.get(start.host, {}).values()
-        held = {port for thing in here if thing.phase.holds_room for port in thing.ports}
-        in_use = {port for port in self.reports[start.host].ports_in_use if (start.host, port) not in self.freed}
-        if taken := set(numbers) & (held | in_use):
-            yield Violation("ports", f"{start.instance} on {start.host}: {sorted(taken)} already held")
-
     def _stop(self, number: int, stop: Stop) -> Iterator[Violation]:
         thing = self.things.get(stop.host, {}).get(stop.instance)
         job = self.jobs.get(stop.instance.job)
@@ -333,7 +258,7 @@ class _Walk:
         thing.phase, thing.ready = Phase.STOPPED, False
         self.freed |= {(stop.host, port) for port in thing.ports}
 
-    def _may_stop(self, number: int, thing: _Thing, job: WantedJob) -> bool:
+    def _may_stop(self, number: int, thing: Thing, job: WantedJob) -> bool:
         replica = thing.name.replica
         if thing.phase is Phase.STOPPING or job.stopped or replica.index >= job.replicas:
             return True
@@ -353,7 +278,7 @@ class _Walk:
             other.runs and (other.ready or not self._is_outdated(job, other)) for other in others
         )
 
-    def _is_outdated(self, job: WantedJob, thing: _Thing) -> bool:
+    def _is_outdated(self, job: WantedJob, thing: Thing) -> bool:
         release, spec = self._release(job, thing.release), self.specs.get(thing.host)
         alike = thing.release == job.release.number or (release is not None and release.runs_like(job.release))
         if not alike or spec is None or thing.host not in job.eligible:

@@ -322,6 +322,19 @@ class Fleet:
             case Stop():
                 row = machine.rows[action.instance]
                 machine.rows[action.instance] = replace(row, phase=Phase.STOPPED, ready_for_s=None)
+                if row.phase is Phase.READY:
+                    self._is_within_budget(row.name.replica)
+
+    def _is_within_budget(self, stopped: ReplicaName) -> None:
+        """What we take down ourselves is within the budget, counting everything that is not seen to be ready."""
+        known = self.jobs[stopped.job]
+        wish = known.wish
+        down = set() if wish.stopped else {ReplicaName(wish.job, index) for index in range(wish.replicas)}
+        for machine in self.machines.values():
+            if machine.silence is None:
+                down -= {row.name.replica for row in machine.rows.values() if row.phase is Phase.READY}
+        allowed = known.releases[wish.release].spec.update.budget(wish.replicas)
+        assert stopped not in down or len(down) <= allowed, f"{stopped} was stopped, and {len(down)} are down"
 
     # -- what is seen afterwards
 
