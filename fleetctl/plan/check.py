@@ -174,16 +174,7 @@ class _Walk:
             yield Violation("release", f"release {start.release} of {job.name} is not known")
             return
         yield from self._may_start(number, start, job, release)
-        seen, spec = self.snapshot.hosts[start.host], self.specs.get(start.host)
-        health = self.verdicts[start.host].health
-        if spec is None or not isinstance(seen, Reachable) or health is not Health.HEALTHY:
-            yield Violation("placement", f"{start.instance} may not be on {start.host}")
-            return
-        here = list(self.things.get(start.host, {}).values())
-        yield from placement(start, job, spec, seen)
-        yield from capacity(start, release, spec, seen.report, here)
-        freed = {port for host, port in self.freed if host == start.host}
-        yield from ports(start, release, seen.report, here, freed)
+        yield from self._may_be_there(start, job, release)
         self._add(
             Thing(
                 host=start.host,
@@ -244,6 +235,18 @@ class _Walk:
     def _is_lost(self, host: str) -> bool:
         verdict = self.verdicts.get(host)
         return verdict is not None and verdict.health is Health.LOST
+
+    def _may_be_there(self, start: Start, job: WantedJob, release: Release) -> Iterator[Violation]:
+        seen, spec = self.snapshot.hosts[start.host], self.specs.get(start.host)
+        health = self.verdicts[start.host].health
+        if spec is None or not isinstance(seen, Reachable) or health is not Health.HEALTHY:
+            yield Violation("placement", f"{start.instance} may not be on {start.host}")
+            return
+        here = list(self.things.get(start.host, {}).values())
+        yield from placement(start, job, spec, seen)
+        yield from capacity(start, release, spec, seen.report, here)
+        freed = {port for host, port in self.freed if host == start.host}
+        yield from ports(start, release, seen.report, here, freed)
 
     def _stop(self, number: int, stop: Stop) -> Iterator[Violation]:
         thing = self.things.get(stop.host, {}).get(stop.instance)
