@@ -30,7 +30,7 @@ from fleetctl.errors import (
 from fleetctl.model.desired import Desired
 from fleetctl.model.host import Inventory
 from fleetctl.model.memory import Memory
-from fleetctl.model.plan import Answer, Plan, Start, StepKey, step_key
+from fleetctl.model.plan import Action, Answer, Plan, Start, StepKey, Upload, step_key
 from fleetctl.model.snapshot import Reachable, Silence, Snapshot, Unreachable
 from fleetctl.model.verdict import HostVerdict
 from fleetctl.plan.check import violations
@@ -43,6 +43,7 @@ from fleetctl.state.store import Store
 
 if TYPE_CHECKING:
     from fleetctl.engine.wishing import Wished
+    from fleetctl.model.job import Digest
     from fleetctl.model.memory import HostMemory
     from fleetctl.model.replica import Generation
     from fleetctl.state.store import RunLock
@@ -274,7 +275,22 @@ class _Run:
         )
         results = await execute(sweep.plan, orders)
         self.results += results
-        self.failed |= {step_key(result.action) for result in results if result.outcome is not Outcome.DONE}
+        for result in results:
+            if result.outcome is not Outcome.DONE:
+                self.failed |= self._forbidden_by(result.action)
+
+    def _forbidden_by(self, failed: Action) -> set[StepKey]:
+        """The steps not to plan again in this run: that one; where there is nothing to upload, it on any host."""
+        if not isinstance(failed, Upload) or self._is_kept(failed.artifact):
+            return {step_key(failed)}
+        return {step_key(replace(failed, host=host.name)) for host in self.means.inventory.hosts}
+
+    def _is_kept(self, artifact: Digest) -> bool:
+        try:
+            self.means.kept.path(artifact)
+        except StateError:
+            return False
+        return True
 
     async def _finish(self, sweep: _Sweep, sweeps: int) -> RunResult:
         means = self.means

@@ -20,6 +20,7 @@ from fleetctl.errors import (
     HostError,
     InstanceExistsError,
     StaleOrderError,
+    StateError,
     UnansweredError,
     WaitError,
 )
@@ -326,7 +327,14 @@ class ModelLink:
 
 
 class Kept:
+    """Copies of all artifacts but the lost ones."""
+
+    def __init__(self) -> None:
+        self.lost: set[Digest] = set()
+
     def path(self, digest: Digest) -> Path:
+        if digest in self.lost:
+            raise StateError(f"no copy of artifact {digest[:12]} is kept")
         return Path("/kept") / digest
 
 
@@ -344,6 +352,7 @@ class ModelFleet:
         self.faults: dict[tuple[str, str, str], Callable[[], None]] = {}
         self.never_ready: set[Digest] = set()
         self.full_disks: set[str] = set()
+        self.kept = Kept()
         self.refuses_start: Callable[[str, InstanceName], bool] = lambda _host, _name: False
         self.orders: list[tuple[str, str, str]] = []
         self.told: list[Any] = []
@@ -378,7 +387,7 @@ class ModelFleet:
         names = {"all": tuple(self.machines)}
         eligible = lambda pattern: names.get(pattern, tuple(pattern.split(":")))  # noqa: E731
         links = Links(self.dial, self.redial)
-        kept: Any = Kept()
+        kept: Any = self.kept
         return Means(self.inventory, eligible, store, kept, links, LoopClock(), self.tell)
 
     async def dial(self, host: HostSpec, on_banner: Callable[[], None]) -> ModelLink:

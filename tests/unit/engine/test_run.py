@@ -350,6 +350,17 @@ async def test_a_template_that_fails_for_one_placement_is_refused_before_anythin
 
 
 @story
+async def test_a_lost_copy_of_one_jobs_artifact_keeps_no_other_job_from_being_healed(tmp_path):
+    fleet = ModelFleet(tmp_path, count=30)
+    await fleet.deploy(web(name="api", replicas=1), artifact=B)
+    fleet.machines[fleet.hosts_of("api")["api.0"]].power_off()
+    fleet.kept.lost.add(B)
+    result = await fleet.deploy(web())
+    assert sorted(fleet.running()) == FOUR
+    assert [failure.detail for failure in result.failures] == ["no copy of artifact bbbbbbbbbbbb is kept"]
+
+
+@story
 async def test_two_names_for_one_root_are_refused_before_anything_is_touched(fleet):
     fleet.machines["h2"].root_id = fleet.machines["h1"].root_id
     with pytest.raises(UsageError, match=r"h1 and h2 .* same root"):
@@ -358,6 +369,33 @@ async def test_two_names_for_one_root_are_refused_before_anything_is_touched(fle
 
 
 # -- what is remembered
+
+
+@pytest.mark.parametrize("we_die_too", [False, True])
+@story
+async def test_what_was_just_started_on_a_host_that_falls_silent_is_not_started_elsewhere(fleet, we_die_too):
+    await fleet.deploy(web(replicas=1, hosts="h1"))  # so that every host has its witnesses
+
+    def falls_silent():
+        fleet.machines["h2"].state = ONLY_PEERS
+        if we_die_too:
+            raise KilledError
+
+    fleet.at("h2", "start", "after", falls_silent)
+    new = web(name="api", replicas=1, hosts="h2:h3", max_unavailable=1)
+    fleet.machines["h3"].state = LOCKED
+    if we_die_too:
+        await killed(fleet.deploy(new))
+        await asyncio.sleep(31)
+    else:
+        assert (await fleet.deploy(new)).exit_code is ExitCode.FAILED
+    fleet.machines["h3"].state = UP
+    for _ in range(3):
+        assert (await fleet.heal()).exit_code is ExitCode.DEGRADED
+    assert fleet.hosts_of("api") == {"api.0": "h2"}
+    fleet.machines["h2"].state = UP
+    assert (await fleet.heal()).exit_code is ExitCode.AS_WISHED
+    assert fleet.hosts_of("api") == {"api.0": "h2"}
 
 
 @story
