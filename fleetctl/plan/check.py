@@ -348,12 +348,14 @@ class _Walk:
         return next((release for release in job.known if release.number == number), None)
 
     def _in_doubt(self) -> Iterator[tuple[str, InstanceReport]]:
-        """What may run, for all we know, on hosts that gave no report and are not lost."""
-        for host, known in sorted(self.memory.hosts.items()):
-            if isinstance(self.snapshot.hosts.get(host), Reachable):
-                continue
-            verdict = self.verdicts.get(host)
-            if verdict is None and host not in self.specs:
+        """What may run, for all we know, on hosts that may be given no orders and are not lost."""
+        for host in sorted({*self.memory.hosts, *self.snapshot.hosts} - set(self.reports)):
+            seen, known, verdict = self.snapshot.hosts.get(host), self.memory.hosts.get(host), self.verdicts.get(host)
+            if verdict is None and known is not None and host not in self.specs:
                 verdict = known.verdict  # gone from the inventory: the last judgement stands
-            if verdict is None or verdict.health is not Health.LOST:
-                yield from ((host, row) for row in known.instances if row.phase.wants_to_run)
+            rows = known.instances if known is not None else ()
+            if isinstance(seen, Reachable):
+                rows = seen.report.instances if seen.report.fleet in (None, self.desired.fleet) else ()
+            elif verdict is not None and verdict.health is Health.LOST:
+                rows = ()
+            yield from ((host, row) for row in rows if row.phase.wants_to_run)

@@ -112,7 +112,7 @@ def _tell_stalled(draft: Draft, job: WantedJob) -> None:
     ]
     if behind or brought_back:
         names = ", ".join(str(replica) for replica in sorted({*behind, *brought_back}))
-        reason = f"release {job.release.number} of {job.name} is wished, but {names} runs an older one: deploy again"
+        reason = f"release {job.release.number} of {job.name} is wished, but another runs for {names}: deploy again"
         draft.hold(job.name, HeldKind.STALLED_ROLLOUT, reason)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def stop_surplus(draft: Draft) -> None:
     for job in draft.scene.jobs:
         wished = set(replicas_of(job))
-        reason = f"{job.name} is stopped" if job.stopped else f"surplus: {job.name} has {job.replicas} replicas"
+        reason = f"{job.name} is stopped" if job.stopped else f"surplus: {job.replicas} of {job.name} are wished"
         for replica in draft.scene.copies:
             if replica.job == job.name and replica not in wished:
                 for copy in draft.live(replica):

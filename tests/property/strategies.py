@@ -12,6 +12,7 @@ from fleetctl.model.job import Constraint, JobSpec, PortRequest, Release
 from fleetctl.model.memory import JobMemory, Wish
 from fleetctl.model.replica import Generation, InstanceName, ReplicaName
 from fleetctl.model.snapshot import InstanceReport, Phase, Problem, ProblemKind, Silence
+from fleetctl.model.verdict import Health
 from tests.unit.plan.fleets import HTTP, Fleet, digest, fixed, host, instance, job, resources
 
 if TYPE_CHECKING:
@@ -149,10 +150,12 @@ def wild_fleets(draw: st.DrawFn) -> Fleet:
 
 def break_some(draw: st.DrawFn, fleet: Fleet) -> None:
     for name in sorted(fleet.machines):
-        happens = draw(st.sampled_from(["nothing", "nothing", "nothing", "nothing", "lost", "suspect"]))
+        happens = draw(st.sampled_from(["nothing"] * 6 + ["lost", "lost", "suspect", "suspect", "flapping"]))
         silence = draw(st.sampled_from([Silence.SILENT, Silence.REFUSED, Silence.HUNG]))
         if happens == "lost":
             fleet.lose(name, silence=silence)
         elif happens == "suspect":
             fleet.doubt(name, silence=silence)
+        elif happens == "flapping":
+            fleet.machines[name].health = Health.SUSPECT  # though it answers now
     fleet.force = draw(st.sampled_from([False, False, True]))

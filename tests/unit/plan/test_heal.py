@@ -210,6 +210,16 @@ def test_a_broken_host_gets_no_new_work(fleet):
     assert "h5" not in fleet.running().values()
 
 
+def test_a_host_that_answers_and_is_suspect_all_the_same_is_left_alone(fleet):
+    fleet.machines["h2"].health = Health.SUSPECT
+    fleet.machines["h5"].health = Health.SUSPECT
+    assert nothing_happens(fleet)
+    assert [held.subject for held in fleet.held(HeldKind.SUSPECT)] == ["h2"]
+    fleet.lose("h1")
+    fleet.heal()
+    assert "h5" not in fleet.running().values()
+
+
 # -- heal never rolls
 
 
@@ -220,7 +230,7 @@ def test_heal_starts_what_is_missing_with_the_newest_good_release(fleet):
     (start,) = actions(plan, Start)
     assert start.release == 1
     (held,) = fleet.held(HeldKind.STALLED_ROLLOUT)
-    assert "release 2 of web is wished, but web.0, web.1, web.2, web.3 runs an older one" in held.reason
+    assert "release 2 of web is wished, but another runs for web.0, web.1, web.2, web.3: deploy again" in held.reason
 
 
 def test_heal_starts_the_only_release_where_none_was_ever_good():
