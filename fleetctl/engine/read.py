@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetctl.engine.look import look
+from fleetctl.engine.record import forget_old_names
 from fleetctl.engine.run import refuse
 from fleetctl.engine.wishing import Change, desired, lay_over
 from fleetctl.errors import FleetctlError
@@ -46,6 +47,7 @@ async def view(means: Means, change: Change) -> View:
         seen = await look(wanted, memory, means.links, means.clock, means.tell, known={})
     finally:
         await means.links.close()
+    memory = forget_old_names(means.fleet, memory, seen.snapshot)
     now = means.clock.now()
     judged = verdicts(wanted, seen.snapshot, seen.answers, memory, now)
     refuse(wanted, seen.snapshot, judged, memory)

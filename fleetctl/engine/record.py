@@ -22,6 +22,22 @@ if TYPE_CHECKING:
 COUNTS_AS_SILENCE = (Silence.SILENT, Silence.HUNG)  # every other layer shows a machine that lives
 
 
+def forget_old_names(fleet: str, memory: Memory, snapshot: Snapshot) -> Memory:
+    """`memory` without what a host that was not looked at is said to run, where a host that answers has that itself.
+
+    An instance's name is given once, so it is the same machine: it has another name in the inventory now.
+    """
+    ours = [seen.report for seen in snapshot.reachable().values() if seen.report.is_open_to(fleet)]
+    seen = {row.name for report in ours for row in report.instances}
+    hosts = {
+        name: host
+        if name in snapshot.hosts
+        else replace(host, instances=tuple(row for row in host.instances if row.name not in seen))
+        for name, host in memory.hosts.items()
+    }
+    return replace(memory, hosts=hosts)
+
+
 def remember(
     fleet: str,
     before: Memory,
@@ -30,11 +46,11 @@ def remember(
     *,
     at_start: Mapping[str, HostMemory],
 ) -> dict[str, HostMemory]:
-    """Every host of the snapshot after this look. `at_start` is what was known before the run: it is counted once.
+    """Every known host after this look. `at_start` is what was known before the run: it is counted once.
 
     What runs under another fleet's root is not ours to remember.
     """
-    remembered = {}
+    remembered = {name: host for name, host in before.hosts.items() if name not in snapshot.hosts}
     for name, seen in snapshot.hosts.items():
         known = before.hosts.get(name, HostMemory())
         match seen:

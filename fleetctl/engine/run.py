@@ -14,7 +14,7 @@ from fleetctl.engine.execute import Orders, execute
 from fleetctl.engine.links import Links
 from fleetctl.engine.look import look
 from fleetctl.engine.orders import spec_of, wishes_for_hosts
-from fleetctl.engine.record import expect, remember
+from fleetctl.engine.record import expect, forget_old_names, remember
 from fleetctl.engine.wishing import Change, Eligible, desired, lay_over
 from fleetctl.errors import (
     ChangedError,
@@ -161,6 +161,7 @@ class _Run:
         wanted = desired(memory, means.inventory, means.eligible, self.change)
         seen = await look(wanted, memory, means.links, means.clock, means.tell, known=self.lost, answers=self.answers)
         self.lost, self.answers = seen.snapshot.unreachable(), seen.answers
+        memory = forget_old_names(means.fleet, memory, seen.snapshot)
         _refuse_foreign_driver(means.fleet, seen.snapshot, memory.generation, means.store.author)
         now = means.clock.now()
         judged = verdicts(wanted, seen.snapshot, seen.answers, memory, now)

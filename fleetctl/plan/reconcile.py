@@ -91,7 +91,10 @@ def _tell_what_is_left_alone(draft: Draft) -> None:
 
 def _why_suspect(scene: Scene, host: str, there: str) -> str:
     if host not in scene.specs:
-        return f"{host} is gone from the inventory and not looked at: {there} may still run there, and is not replaced"
+        return (
+            f"{host} is gone from the inventory and not looked at: {there} may still run there, and is not replaced: "
+            f"put {host} back, exclude it from the play's hosts and deploy; then take it out"
+        )
     return f"{host} is suspect: {scene.evidence(host)}: {there} there left alone, and not replaced"
 
 

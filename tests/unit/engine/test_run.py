@@ -415,6 +415,38 @@ async def test_what_was_being_stopped_proves_nothing_by_its_silence(fleet):
 
 
 @story
+async def test_a_host_with_another_name_is_no_second_host(fleet):
+    await fleet.deploy(web())
+    before, old = one_each(fleet), fleet.hosts_of()["web.1"]
+    machine = fleet.machines["renamed"] = fleet.machines.pop(old)
+    machine.spec = replace(machine.spec, name="renamed")
+    specs = tuple(each.spec for each in fleet.machines.values())
+    fleet.inventory = replace(fleet.inventory, hosts=specs)
+    assert (await fleet.heal()).exit_code is ExitCode.AS_WISHED
+    assert sorted(fleet.running()) == sorted(before)
+    await fleet.deploy(web(), artifact=B)
+    machine.rows = {name: row for name, row in machine.rows.items() if row.phase.wants_to_run}  # the host tidied up
+    assert (await fleet.heal()).exit_code is ExitCode.AS_WISHED
+
+
+@story
+async def test_a_host_taken_out_of_the_inventory_with_work_on_it_is_told_with_what_to_do(fleet):
+    await fleet.deploy(web())
+    gone, count = fleet.hosts_of()["web.1"], len(fleet.orders)
+    whole = fleet.inventory
+    fleet.inventory = replace(whole, hosts=tuple(spec for spec in whole.hosts if spec.name != gone))
+    result = await fleet.heal()
+    assert (result.exit_code, fleet.orders_since(count)) == (ExitCode.DEGRADED, [])
+    assert f"put {gone} back, exclude it from the play's hosts and deploy" in result.plan.held[0].reason
+    fleet.inventory = whole
+    others = ":".join(name for name in fleet.machines if name != gone)
+    assert (await fleet.deploy(web(hosts=others))).exit_code is ExitCode.AS_WISHED
+    assert gone not in fleet.hosts_of().values()
+    fleet.inventory = replace(whole, hosts=tuple(spec for spec in whole.hosts if spec.name != gone))
+    assert (await fleet.heal()).exit_code is ExitCode.AS_WISHED
+
+
+@story
 async def test_only_silence_counts_as_silence(tmp_path):
     """A host that let nobody log in lived: two such runs do not make the first silent one the third."""
     fleet = ModelFleet(tmp_path, count=2)
