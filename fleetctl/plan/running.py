@@ -69,7 +69,9 @@ def _keep(
         return  # replaced by the rollout, for free where nothing of it is up
     patience_s = _patience_s(draft.scene, job, newest)
     if patience_s > 0:
-        draft.gate(job, release_of(job, newest.row), newest.host, newest.name, patience_s)
+        release = release_of(job, newest.row)
+        # Ready at its last moment, it still has to stay so for a while.
+        draft.gate(job, release, newest.host, newest.name, patience_s + ready_for_s(job, release))
         draft.rises(replica)
         for copy in older:
             draft.retire(job, copy, f"superseded by {newest} once that is ready")

@@ -116,7 +116,7 @@ def tidy_fleets(draw: st.DrawFn) -> Fleet:
             double = draw(rows("web", [number], index))
             fleet.put(where, _served(spec, replace(double, name=InstanceName(double.name.replica, Generation(2)))))
         case "unfinished":
-            age_s = draw(st.sampled_from([1.0, 3600.0]))
+            number, age_s = max(fleet.jobs["web"].releases), draw(st.sampled_from([1.0, 3600.0]))
             fleet.put(where, _served(spec, instance(f"web.{index}@2", Phase.STARTING, release=number, age_s=age_s)))
     if draw(st.booleans()):
         break_some(draw, fleet)

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from fleetctl.model.replica import Generation
 from fleetctl.plan import draft, fence, missing, place, reconcile, rollout, room, running, scene
 from fleetctl.plan.budget import Budget
 from fleetctl.plan.scene import Scene, Standing
-from tests.property.strategies import fleets
+from tests.property.strategies import tidy_fleets, wild_fleets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from tests.unit.plan.fleets import Fleet
 
 SEARCH = settings(
-    max_examples=1000,
+    max_examples=600,
     deadline=None,
-    derandomize=True,
+    database=None,
     phases=[Phase.generate],  # the first finding will do: it need not be the smallest
     suppress_health_check=list(HealthCheck),
 )
@@ -138,11 +138,15 @@ MUTANTS = [
 ]
 
 
-@SEARCH
-@given(fleets())
-def find_a_violation(fleet: Fleet) -> None:
-    fleet.apply(fleet.decide())
-    assert fleet.decide().stages == ()
+def find_a_violation() -> None:
+    """Raises where a plan breaks an invariant, or does not come to rest."""
+
+    def keeps_every_promise(fleet: Fleet) -> None:
+        fleet.apply(fleet.decide())
+        assert fleet.decide().stages == ()
+
+    SEARCH(seed(1)(given(tidy_fleets())(keeps_every_promise)))()
+    SEARCH(seed(1)(given(wild_fleets())(keeps_every_promise)))()
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)

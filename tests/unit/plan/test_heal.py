@@ -249,7 +249,7 @@ def test_what_is_still_starting_is_awaited_until_its_deadline(fleet):
     fleet.put("h2", instance("web.1@1", Phase.STARTING, age_s=100.0))
     (plan,) = fleet.heal()
     (gate,) = plan.actions
-    assert (gate.for_s, gate.timeout_s) == (10.0, 200.0)
+    assert (gate.for_s, gate.timeout_s) == (10.0, 210.0)
 
 
 def test_what_is_not_ready_after_its_deadline_is_kept_and_told(fleet):
