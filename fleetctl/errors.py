@@ -92,6 +92,10 @@ class StateError(FleetctlError):
     """The state store can't be used: what it is and how to mend it."""
 
 
+class LiveRunError(YieldError):
+    """Another run holds the run lock: it does the work, and nothing was touched."""
+
+
 class StaleOrderError(YieldError):
     """A host has seen a newer generation, or this one by another author: somebody else drives the fleet now."""
 

@@ -27,7 +27,7 @@ from fleetctl.cli.wiring import (
 )
 from fleetctl.clock import SystemClock
 from fleetctl.engine.wishing import Change
-from fleetctl.errors import ExitCode, StaleOrderError, UsageError, YieldError
+from fleetctl.errors import ExitCode, LiveRunError, UsageError
 from fleetctl.plan.outcome import exit_code
 
 if TYPE_CHECKING:
@@ -89,9 +89,7 @@ def heal(named: Path | None, *, force: bool) -> ExitCode:
     with open_fleet(named) as fleet:
         try:
             return _drive(fleet, "heal", Change(force=force))
-        except StaleOrderError:
-            raise
-        except YieldError:
+        except LiveRunError:
             if Screen.standard().terminal:
                 raise
             return ExitCode.YIELDED  # a live run does the work: nothing to tell who reads cron's mail

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import delete, insert, select, update
 
-from fleetctl.errors import StateError, YieldError
+from fleetctl.errors import LiveRunError, StateError, YieldError
 from fleetctl.model.instant import Instant
 from fleetctl.state.identity import Process, is_gone
 from fleetctl.state.records import cut, dump, load, printable
@@ -41,7 +41,7 @@ class RunLock:
 
     @classmethod
     def take(cls, database: Database, clock: Clock, holder: Process, fleet: str, command: str) -> Self:
-        """Begins a run. Raises YieldError, naming the holder, while another run holds the lease and may be alive."""
+        """Begins a run. Raises LiveRunError, naming the holder, while another run holds the lease and may be alive."""
         token = secrets.token_hex(16)
         now, wall = clock.now(), clock.wall()
         with database.writing("lock") as connection:
@@ -129,7 +129,7 @@ def _refuse_if_alive(held: Row[tuple[object, ...]], here: Process, now: Instant,
     same_clock = holder.boot != "" and holder.boot == here.boot
     left = held.ends_boottime - now if same_clock else held.ends_wall - wall
     if left > 0:
-        raise YieldError(
+        raise LiveRunError(
             f"the run lock of {held.fleet} is {_told(held)}; unless renewed, its lease ends in {left:.0f} s",
             hint="wait for that run to end: nothing needs to be removed by hand",
         )

@@ -120,7 +120,7 @@ class Store:
     # Changing it, as the holder of the run lock
 
     def lock(self, fleet: str, command: str) -> RunLock:
-        """Begins a run. Raises YieldError, naming who, while another run holds the lock of this fleet."""
+        """Begins a run. Raises LiveRunError, naming who, while another run holds the lock of this fleet."""
         return RunLock.take(self._database, self._clock, self._process, fleet, command)
 
     def write_plan(

@@ -7,7 +7,7 @@ import pytest
 from fleetctl.clock import SystemClock
 from fleetctl.engine.events import ActionBegan, ActionEnded, ActionResult, HostSeen, Outcome, PlanMade, Uploading
 from fleetctl.engine.wishing import Change
-from fleetctl.errors import ExitCode, StaleOrderError, YieldError
+from fleetctl.errors import ExitCode, LiveRunError, StaleOrderError, YieldError
 from fleetctl.state.store import Store
 from tests.cli import given
 
@@ -181,7 +181,7 @@ prod: 1 action done; degraded: needs a human
 
 
 def test_heal_beside_a_live_run_yields_without_a_word_in_a_pipe(typed, engine):
-    engine.result = YieldError("the run lock of prod is held by ann@desk (pid 1)")
+    engine.result = LiveRunError("the run lock of prod is held by ann@desk (pid 1)")
     healed = typed("heal", "-i", "inv.yml")
     assert (healed.exit, healed.out, healed.err) == (5, "", "")
 
@@ -193,8 +193,14 @@ def test_heal_whose_order_was_stale_says_who_drives(typed, engine):
     assert healed.err.startswith("error: h1 refused the order: generation 48 by bob@lap:77 is newer\n")
 
 
+def test_heal_that_lost_its_lock_in_mid_run_says_so_even_in_a_pipe(typed, engine):
+    engine.result = YieldError("the run lock of prod was lost", hint="that run goes on from here")
+    healed = typed("heal", "-i", "inv.yml")
+    assert (healed.exit, healed.err) == (5, "error: the run lock of prod was lost\n  that run goes on from here\n")
+
+
 def test_deploy_beside_a_live_run_says_who_holds_the_lock(typed, engine):
-    engine.result = YieldError("the run lock of prod is held by ann@desk (pid 1)", hint="wait")
+    engine.result = LiveRunError("the run lock of prod is held by ann@desk (pid 1)", hint="wait")
     deployed = typed("deploy", "web.yml", "-i", "inv.yml")
     assert deployed.exit == 5
     assert deployed.err == "error: the run lock of prod is held by ann@desk (pid 1)\n  wait\n"
