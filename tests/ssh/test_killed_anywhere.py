@@ -161,6 +161,7 @@ async def walk_all(folder, moments_at):
                 walk.change(f"{number} {moment}")
                 ended = await walk.deploy(kill_at=number, moment=moment)
                 if ended == 0:
+                    print(f"walked {number - 1} actions, {len(messages)} of them messages")
                     return number - 1
                 where = f"killed {moment} action {number}, {walk.actions()[-1]}: "
                 assert ended == -9, where + walk.output()
