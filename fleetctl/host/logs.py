@@ -103,13 +103,14 @@ class Log:
 
     def open_file(self) -> int:
         """The current file's size; opened, and made again where somebody removed it."""
+        path = os.path.join(self.folder, CURRENT)
         if self.file >= 0:
             state = os.fstat(self.file)
-            if state.st_nlink:
+            if is_named(path, state):
                 return state.st_size
             self.close_file()
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC  # no O_APPEND: splice refuses it
-        self.file = os.open(os.path.join(self.folder, CURRENT), flags, 0o600)
+        self.file = os.open(path, flags, 0o600)
         return os.fstat(self.file).st_size
 
     def close_file(self) -> None:
@@ -141,6 +142,15 @@ class Log:
         kept = [*numbers, following]
         for number in kept[: max(0, len(kept) - self.keep)]:
             os.unlink(os.path.join(self.folder, "%08d" % number))
+
+
+def is_named(path: str, state: os.stat_result) -> bool:
+    """Whether this file still has its name. Its count of links does not tell: on fuse-overlayfs it stays 1."""
+    try:
+        named = os.stat(path)
+    except OSError:
+        return False
+    return (named.st_dev, named.st_ino) == (state.st_dev, state.st_ino)
 
 
 def dropped_bytes(folder: str) -> int:
