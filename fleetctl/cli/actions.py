@@ -10,6 +10,7 @@ from fleetctl.engine.events import ActionResult, Outcome
 from fleetctl.model.plan import AwaitReady, Start, Stop, Upload
 
 if TYPE_CHECKING:
+    from fleetctl.engine.events import FetchBegan, FetchEnded
     from fleetctl.model.plan import Action
 
 ASKED_AGAIN = "it is not known whether that happened; the next look tells"
@@ -74,6 +75,18 @@ def result_lines(result: ActionResult) -> list[Line]:
             assert_never(result.outcome)
     lines += [Line(f"  {line}") for line in result.hint.splitlines()]
     return lines + [Line(f"  | {line}", DIM) for line in result.log]
+
+
+def fetching(event: FetchBegan) -> str:
+    return f"fetching back {event.job} {event.artifact[:DIGEST_SHOWN]} from {event.host}"
+
+
+def fetch_line(event: FetchEnded) -> Line:
+    """`fetched back web 3254650a from h2`, or why that host's copy did not come."""
+    what = f"{event.job} {event.artifact[:DIGEST_SHOWN]}"
+    if event.error:
+        return Line(f"can't fetch back {what} from {event.host}: {event.error}", DOUBTFUL)
+    return Line(f"fetched back {what} from {event.host}")
 
 
 def action_json(action: Action) -> dict[str, Any]:

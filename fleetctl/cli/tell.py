@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, assert_never
 
-from fleetctl.cli.actions import doing, result_lines
+from fleetctl.cli.actions import doing, fetch_line, fetching, result_lines
 from fleetctl.cli.text import clean, count
-from fleetctl.engine.events import ActionBegan, ActionEnded, HostSeen, PlanMade, Uploading
+from fleetctl.engine.events import ActionBegan, ActionEnded, FetchBegan, FetchEnded, HostSeen, PlanMade, Uploading
 from fleetctl.model.plan import Upload
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def looking(screen: Screen, hosts: int) -> Iterator[Tell]:
 def _tell_plainly(screen: Screen, event: Event) -> None:
     if isinstance(event, ActionEnded):
         screen.show(result_lines(event.result))
+    elif isinstance(event, FetchEnded):
+        screen.show([fetch_line(event)])
 
 
 class _Live:
@@ -55,6 +57,7 @@ class _Live:
         self._seen: set[str] = set()
         self._look: TaskID | None = None
         self._rows: dict[Action, TaskID] = {}
+        self._fetches: dict[tuple[str, str], TaskID] = {}
 
     def tell(self, event: Event) -> None:
         match event:
@@ -67,6 +70,11 @@ class _Live:
                 self._rows[event.action] = self._add(doing(event.action))
             case Uploading():
                 self._move(event)
+            case FetchBegan():
+                self._fetches[event.host, event.artifact] = self._add(fetching(event))
+            case FetchEnded():
+                self._progress.remove_task(self._fetches.pop((event.host, event.artifact)))
+                self._screen.show([fetch_line(event)])
             case ActionEnded():
                 row = self._rows.pop(event.result.action, None)
                 if row is not None:

@@ -56,5 +56,22 @@ class ActionEnded:
     result: ActionResult
 
 
-Event = HostSeen | PlanMade | ActionBegan | Uploading | ActionEnded
+@dataclass(frozen=True, slots=True)
+class FetchBegan:
+    """A copy that is kept no more is being fetched back from a host that has it."""
+
+    host: str
+    job: str
+    artifact: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchEnded:
+    host: str
+    job: str
+    artifact: str
+    error: str = ""  # why that host's copy did not come back
+
+
+Event = HostSeen | PlanMade | ActionBegan | Uploading | ActionEnded | FetchBegan | FetchEnded
 Tell = Callable[[Event], None]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fleetctl.clock import Clock
 from fleetctl.engine.events import ActionResult, Outcome, PlanMade, Tell
 from fleetctl.engine.execute import Orders, execute
+from fleetctl.engine.fetch_back import Gone, fetch_back
 from fleetctl.engine.links import Links
 from fleetctl.engine.look import look
 from fleetctl.engine.orders import spec_of, wishes_for_hosts
@@ -37,11 +38,14 @@ from fleetctl.plan.check import violations
 from fleetctl.plan.neighbours import neighbours
 from fleetctl.plan.outcome import exit_code, newly_good
 from fleetctl.plan.reconcile import make_plan, refusals
+from fleetctl.plan.sources import needed, sources
 from fleetctl.plan.verdicts import verdicts
 from fleetctl.state.artifacts import KeptArtifacts
 from fleetctl.state.store import Store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fleetctl.engine.wishing import Wished
     from fleetctl.model.job import Digest
     from fleetctl.model.memory import HostMemory
@@ -264,12 +268,19 @@ class _Run:
         def record(index: int, result: ActionResult) -> None:
             means.store.record_action(self.lock, generation, index, result.outcome.value, result.detail)
 
+        lacking = await fetch_back(self._gone(sweep), links=means.links, kept=means.kept, tell=means.tell)
+
+        def kept(artifact: Digest) -> Path:
+            if artifact in lacking:
+                raise lacking[artifact]
+            return means.kept.path(artifact)
+
         orders = Orders(
             desired=sweep.desired,
             generation=generation,
             author=means.store.author,
             links=means.links,
-            kept=means.kept.path,
+            kept=kept,
             assert_held=self.lock.assert_held,
             record=record,
             tell=means.tell,
@@ -279,6 +290,19 @@ class _Run:
         for result in results:
             if result.outcome is not Outcome.DONE:
                 self.failed |= self._forbidden_by(result.action)
+
+    def _gone(self, sweep: _Sweep) -> tuple[Gone, ...]:
+        """What the plan uploads and is kept no more, and the hosts that it can be fetched back from."""
+        specs = {host.name: host for host in self.means.inventory.hosts}
+        return tuple(
+            Gone(
+                artifact,
+                job,
+                tuple(specs[name] for name in sources(sweep.snapshot, sweep.verdicts, self.means.fleet, artifact)),
+            )
+            for artifact, job in needed(sweep.plan).items()
+            if not self._is_kept(artifact)
+        )
 
     def _forbidden_by(self, failed: Action) -> set[StepKey]:
         """The steps not to plan again in this run: that one; where there is nothing to upload, it on any host."""

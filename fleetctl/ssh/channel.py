@@ -72,6 +72,14 @@ class LineChannel:
         del self._unread[: end + 1]
         return line
 
+    async def read(self, bytes_max: int) -> bytes:
+        """What comes next, at least one byte and at most that many. Raises ChannelEndError."""
+        if not self._unread:
+            self._unread += await self._read()
+        part = bytes(self._unread[:bytes_max])
+        del self._unread[:bytes_max]
+        return part
+
     async def skip_to(self, marker: bytes, bytes_max: int) -> bytes:
         """Throw away everything up to and with `marker`, at most that many bytes; returns the end of it."""
         passed = 0

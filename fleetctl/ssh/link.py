@@ -21,7 +21,7 @@ from fleetctl.errors import (
 )
 from fleetctl.host import protocol
 from fleetctl.model.plan import Answer, Question, Said
-from fleetctl.ssh import bootstrap, transfer, wire
+from fleetctl.ssh import bootstrap, fetching, transfer, wire
 from fleetctl.ssh.channel import Conversation, RefusedError
 from fleetctl.ssh.connection import Connection, dial
 from fleetctl.ssh.reach import TransientError
@@ -164,6 +164,14 @@ class Link:
         except HostError:
             await self._discard(generation, author, incoming)
             raise
+
+    async def fetch(self, digest: Digest, into: Path) -> None:
+        """Bring the host's artifact into the new folder `into`, which is nobody's until what came is verified.
+
+        Raises HostError; FleetctlError where it can't be written here. `into` may then be there in part.
+        """
+        async with self._access.uploads:
+            await fetching.collect(self._connection, self._access, folder=f"{self.root}/artifacts/{digest}", into=into)
 
     async def probe(self, questions: tuple[Question, ...]) -> tuple[Answer, ...]:
         """What this host as a witness says to each question; NOTHING where it leaves one out."""

@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import tarfile
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,16 +25,16 @@ from fleetctl.ssh.connection import dial
 from fleetctl.ssh.wire import GarbledError, Received, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from fleetctl.ssh.access import Access
     from fleetctl.ssh.channel import LineChannel
     from fleetctl.ssh.connection import Connection
 
 SFTP_START_S = 5.0  # a noisy shell's words may read like the length of a packet that never comes
-STALL_S = 30.0  # without a byte taken: then the upload has failed
+STALL_S = 30.0  # without a byte moved: then the transfer has failed
 CHUNK_BYTES = 256 * 1024
-FILES_AT_ONCE = 8  # of one upload: small files cost round trips
+FILES_AT_ONCE = 8  # of one transfer: small files cost round trips
 ANSWER_BYTES_MAX = 64 * 1024
 
 
@@ -87,7 +87,7 @@ class Meter:
             self._progress(self._done, self._total)
 
 
-class _NoSftpError(Exception):
+class NoSftpError(Exception):
     """SFTP does not start here."""
 
 
@@ -103,30 +103,40 @@ async def deliver(
 ) -> None:
     """Bring `source` to the new `folder` on the host. Raises HostError; the folder may then be there in part."""
     parcel = pack(source)
+
+    async def carry(connection: Connection, limit: asyncio.Timeout) -> None:
+        await _deliver_on(connection, folder.encode(), parcel, Meter(parcel.size, progress, limit))
+
+    await carried(connection, access, "upload", carry)
+
+
+async def carried(
+    connection: Connection, access: Access, what: str, carry: Callable[[Connection, asyncio.Timeout], Awaitable[None]]
+) -> None:
+    """Do `carry`, which moves the limit on whenever bytes have moved. Raises HostError, which names it by `what`."""
     host = connection.host.name
     try:
         async with asyncio.timeout(STALL_S) as limit:
-            meter = Meter(parcel.size, progress, limit)
             try:
-                await _deliver_on(connection, folder.encode(), parcel, meter)
+                await carry(connection, limit)
             except asyncssh.ChannelOpenError:  # no further channel on this connection (MaxSessions): on one of its own
                 second = await dial(connection.host, access)
                 try:
-                    await _deliver_on(second, folder.encode(), parcel, meter)
+                    await carry(second, limit)
                 finally:
                     await second.close()
     except TimeoutError:
-        raise HostError(host, f"the upload stood still for {STALL_S:g} s") from None
+        raise HostError(host, f"the {what} stood still for {STALL_S:g} s") from None
     except asyncssh.ChannelOpenError as error:
-        raise HostError(host, f"opens no channel for the upload: {error.reason}") from None
+        raise HostError(host, f"opens no channel for the {what}: {error.reason}") from None
     except (OSError, asyncssh.Error, ChannelEndError) as error:
-        raise HostError(host, f"the upload broke off: {str(error) or 'the host closed it'}") from None
+        raise HostError(host, f"the {what} broke off: {str(error) or 'the host closed it'}") from None
 
 
 async def _deliver_on(connection: Connection, folder: bytes, parcel: Parcel, meter: Meter) -> None:
     try:
         await _over_sftp(connection, folder, parcel, meter)
-    except _NoSftpError:
+    except NoSftpError:
         await _as_stream(connection, folder, parcel, meter)
 
 
@@ -134,13 +144,20 @@ async def _deliver_on(connection: Connection, folder: bytes, parcel: Parcel, met
 
 
 async def _over_sftp(connection: Connection, folder: bytes, parcel: Parcel, meter: Meter) -> None:
-    sftp = await _start_sftp(connection)
-    try:
+    async with sftp_on(connection) as sftp:
         try:
             await sftp.mkdir(folder, asyncssh.SFTPAttrs(permissions=0o700))
         except asyncssh.SFTPError as error:  # it may show us another tree (a chroot) or be read-only
-            raise _NoSftpError from error
+            raise NoSftpError from error
         await _put_all(connection.host.name, sftp, folder, parcel, meter)
+
+
+@asynccontextmanager
+async def sftp_on(connection: Connection) -> AsyncIterator[asyncssh.SFTPClient]:
+    """Raises NoSftpError, or ChannelOpenError where the connection takes no further channel."""
+    sftp = await _start_sftp(connection)
+    try:
+        yield sftp
     finally:
         sftp.exit()
         with suppress(TimeoutError):
@@ -153,10 +170,10 @@ async def _start_sftp(connection: Connection) -> asyncssh.SFTPClient:
         async with asyncio.timeout(SFTP_START_S):
             return await connection.ssh.start_sftp_client()
     except (asyncssh.SFTPError, TimeoutError) as error:
-        raise _NoSftpError from error
+        raise NoSftpError from error
     except asyncssh.ChannelOpenError as error:
         if error.code == OPEN_REQUEST_SESSION_FAILED:
-            raise _NoSftpError from error
+            raise NoSftpError from error
         raise
 
 
@@ -207,7 +224,7 @@ async def _why(sftp: asyncssh.SFTPClient, folder: bytes, parcel: Parcel, failure
     with suppress(asyncssh.SFTPError, OSError):
         there = await sftp.statvfs(folder)
         if there.bavail is not None and there.frsize is not None and there.bavail * there.frsize < CHUNK_BYTES:
-            return f"refused the upload of {_mib(parcel.size)}: no space left at {os.fsdecode(folder)}"
+            return f"refused the upload of {mib(parcel.size)}: no space left at {os.fsdecode(folder)}"
     return f"refused the upload: {failure}"
 
 
@@ -226,7 +243,7 @@ async def _as_stream(connection: Connection, folder: bytes, parcel: Parcel, mete
     finally:
         await channel.close()
     if answer.received < 0:
-        what = f"no space left for {_mib(parcel.size)}" if answer.kind == "no_space" else answer.message
+        what = f"no space left for {mib(parcel.size)}" if answer.kind == "no_space" else answer.message
         raise HostError(connection.host.name, f"refused the upload: {what}")
 
 
@@ -282,5 +299,5 @@ def _entry(source: Path, path: bytes) -> Entry:
     return Entry(path, source, state.st_size, executable=bool(state.st_mode & 0o100))
 
 
-def _mib(size: int) -> str:
+def mib(size: int) -> str:
     return f"{size / 2**20:.0f} MiB" if size >= 2**20 else f"{size} bytes"

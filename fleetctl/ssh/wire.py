@@ -33,6 +33,7 @@ LOG_LINE_CHARS_MAX = 16_000
 LOG_LINES_MAX = 10_000
 INSTANCES_MAX = 10_000
 ARTIFACTS_MAX = 100_000
+PATH_BYTES_MAX = 4096  # Linux's PATH_MAX
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # all but tab
 
@@ -293,6 +294,22 @@ class Received(_Said):
     received: Annotated[int, Field(ge=-1)]
     kind: Word = ""
     message: Text = ""
+
+
+class Offered(_Said):
+    """The first line of `host/send.py`: how much is to come, or why nothing is."""
+
+    entries: Annotated[int, Field(ge=-1)]
+    message: Text = ""
+
+
+class OfferedEntry(_Said):
+    """A file or link that `host/send.py` has; its names are bytes, told as Latin-1."""
+
+    path: Annotated[str, Field(max_length=PATH_BYTES_MAX)]
+    size: Whole = 0
+    executable: bool = False
+    target: Annotated[str, Field(max_length=PATH_BYTES_MAX)] | None = None
 
 
 def _reach(rows: list[_Reach]) -> tuple[Reach, ...]:

@@ -80,20 +80,46 @@ class KeptArtifacts:
             if kept.is_dir():
                 if self._is_sound(digest):
                     return digest
-                kept.rename(self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}")
-            building = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+                kept.rename(self._aside())
+            building = self._aside()
             try:
                 _copy(path, building)
                 if digest_of(building) != digest:
                     raise UsageError(
                         f"{path} changed while it was copied", hint="deploy again once whatever builds it is done"
                     )
-                _finish(building)
-                _rename(building, kept)
-                _sync(self._folder)
+                self._settle(building, kept)
             finally:
                 _remove(building)
         return digest
+
+    @contextmanager
+    def receiving(self) -> Iterator[Path]:
+        """A place for a copy that comes from elsewhere: nothing is there yet, and nothing is left there in the end.
+
+        Raises StateError where the copies' folder can't be written.
+        """
+        with _explained(self._folder, "making room for an artifact that is fetched back"):
+            prepare(self._folder)
+            self._in_use.begin()
+        received = self._aside()
+        try:
+            yield received
+        finally:
+            with _explained(self._folder, "removing what was left of an artifact that was fetched back"):
+                _remove(received)
+
+    def take_back(self, digest: Digest, received: Path) -> bool:
+        """Makes the folder, of `receiving`, the kept copy of `digest`; False, with nothing kept, where it is not that.
+
+        Raises StateError where the copy can't be written.
+        """
+        with _explained(self._folder, f"keeping artifact {digest[:12]}, which was fetched back"):
+            if not _is(digest, received):
+                return False
+            _seal(received)
+            self._settle(received, self._folder / digest)
+        return True
 
     def path(self, digest: Digest) -> Path:
         """The folder of the kept copy. Raises StateError, with what to do, where there is none."""
@@ -127,10 +153,22 @@ class KeptArtifacts:
         return tuple(forgotten)
 
     def _is_sound(self, digest: Digest) -> bool:
-        try:
-            return digest_of(self._folder / digest) == digest
-        except UsageError:
-            return False
+        return _is(digest, self._folder / digest)
+
+    def _aside(self) -> Path:
+        return self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+
+    def _settle(self, building: Path, kept: Path) -> None:
+        _finish(building)
+        _rename(building, kept)
+        _sync(self._folder)
+
+
+def _is(digest: Digest, folder: Path) -> bool:
+    try:
+        return digest_of(folder) == digest
+    except UsageError:
+        return False
 
 
 class _Use:
@@ -231,6 +269,15 @@ def _copy(source: Path, into: Path) -> None:
             new.flush()
             os.fchmod(new.fileno(), 0o555 if entry.executable else 0o444)
             os.fsync(new.fileno())
+
+
+def _seal(received: Path) -> None:
+    """Makes the files durable and takes their write bits."""
+    for entry in _entries(received):
+        if entry.target is None:
+            with entry.place.open("rb") as file:
+                os.fchmod(file.fileno(), 0o555 if entry.executable else 0o444)
+                os.fsync(file.fileno())
 
 
 def _rename(building: Path, kept: Path) -> None:

@@ -5,7 +5,17 @@ import json
 import pytest
 
 from fleetctl.clock import SystemClock
-from fleetctl.engine.events import ActionBegan, ActionEnded, ActionResult, HostSeen, Outcome, PlanMade, Uploading
+from fleetctl.engine.events import (
+    ActionBegan,
+    ActionEnded,
+    ActionResult,
+    FetchBegan,
+    FetchEnded,
+    HostSeen,
+    Outcome,
+    PlanMade,
+    Uploading,
+)
 from fleetctl.engine.wishing import Change
 from fleetctl.errors import ExitCode, LiveRunError, StaleOrderError, YieldError
 from fleetctl.state.store import Store
@@ -121,6 +131,16 @@ uploaded web 9f3a21c0 to h2
 web: 3 of 3 ready, release 3
 prod: 1 action done; as wished
 """
+    )
+
+
+def test_what_is_fetched_back_is_told_and_which_hosts_copy_did_not_come(typed, engine):
+    what = ("web", given.ARTIFACT)
+    engine.events = (FetchBegan("h1", *what), FetchEnded("h1", *what, "its copy is damaged"),
+                     FetchBegan("h2", *what), FetchEnded("h2", *what))  # fmt: skip
+    engine.result = given.result(ExitCode.AS_WISHED, given.done(given.upload()))
+    assert typed("deploy", "web.yml", "-i", "inv.yml").out.startswith(
+        "can't fetch back web 9f3a21c0 from h1: its copy is damaged\nfetched back web 9f3a21c0 from h2\n"
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleetctl.embedded.processes import processes_under
+from fleetctl.state.artifacts import KeptArtifacts, digest_of
 
 FLEETCTL = Path(sys.executable).with_name("fleetctl")
 PATH = f"/usr/bin:/bin:{Path(sys.executable).parent}"
@@ -121,6 +122,21 @@ async def test_deploy_then_a_host_dies_and_heal_needs_neither_inventory_nor_buil
             "web.2",
         }
         assert await user.run("heal") == Ended(4, "", ""), "cron has heard of it"
+
+
+async def test_heal_fetches_back_the_copy_that_the_controller_lost(user_of):
+    async with user_of(4) as user:
+        assert (await user.deploy()).exit == 0
+        kept = KeptArtifacts(user.home / ".local" / "state" / "fleetctl")
+        (digest,) = kept.forget_unused(())
+        shutil.rmtree(user.project / "build")
+        await user.fleet.host("h2").kill()
+
+        healed = await user.run("heal")
+        assert healed.exit == 4, healed
+        assert f"fetched back web {digest[:8]} from h1\n" in healed.out
+        assert "\nready: web.1@2 on h4\n" in healed.out
+        assert digest_of(kept.path(digest)) == digest
 
 
 async def test_a_build_that_never_gets_ready_ends_with_1_and_its_last_words(user_of):

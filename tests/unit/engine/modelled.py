@@ -7,6 +7,7 @@ A story is one coroutine in one virtual loop, so that time goes on from run to r
 from __future__ import annotations
 
 import asyncio
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ from tests.unit.engine.virtual import LoopClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from fleetctl.state.artifacts import KeptArtifacts
 
 GIB = 1024**3
 A, B, C = Digest("a" * 64), Digest("b" * 64), Digest("c" * 64)
@@ -298,6 +301,17 @@ class ModelLink:
         await self._message("adopt", digest, adopted, order=True)
         progress(1, 1)
 
+    async def fetch(self, digest: Digest, into: Path) -> None:
+        machine = self.machine
+
+        def fetched() -> None:
+            assert digest in machine.artifacts, "fetched from a host that has not said it has it"
+            shutil.copytree(machine.fleet.contents[digest], into, symlinks=True)
+            if self.name in machine.fleet.damaged:
+                (into / "rot").write_text("a bit fell over")
+
+        await self._message("fetch", digest, fetched)
+
     async def probe(self, questions: Any) -> tuple[Answer, ...]:
         machines = {machine.spec.address: machine for machine in self.machine.fleet.machines.values()}
         said = [machines[one.address].answers_probe(one.kind, one.port) for one in questions]
@@ -352,7 +366,9 @@ class ModelFleet:
         self.faults: dict[tuple[str, str, str], Callable[[], None]] = {}
         self.never_ready: set[Digest] = set()
         self.full_disks: set[str] = set()
-        self.kept = Kept()
+        self.kept: Kept | KeptArtifacts = Kept()
+        self.contents: dict[Digest, Path] = {}  # of the artifacts that can be fetched
+        self.damaged: set[str] = set()  # the hosts whose artifacts are no longer what they were
         self.refuses_start: Callable[[str, InstanceName], bool] = lambda _host, _name: False
         self.orders: list[tuple[str, str, str]] = []
         self.told: list[Any] = []

@@ -357,7 +357,9 @@ async def test_a_lost_copy_of_one_jobs_artifact_keeps_no_other_job_from_being_he
     fleet.kept.lost.add(B)
     result = await fleet.deploy(web())
     assert sorted(fleet.running()) == FOUR
-    assert [failure.detail for failure in result.failures] == ["no copy of artifact bbbbbbbbbbbb is kept"]
+    assert [failure.detail for failure in result.failures] == [
+        "no copy of artifact bbbbbbbbbbbb is kept, and no reachable host has it either"
+    ]
 
 
 @story
