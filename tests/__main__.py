@@ -66,12 +66,19 @@ def run(*argv: str, longest_s: float = LONGEST_S) -> bool:
             return process.wait(longest_s) == 0
         except subprocess.TimeoutExpired:
             print(f"{' '.join(argv)}: not done after {longest_s / 60:.0f} minutes: ended", flush=True)
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            end(process)
             return False
+        except BaseException:  # Ctrl-C or kill: the layer takes down what it put up, then so do we
+            end(process)
+            raise
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def lint() -> bool:
@@ -107,6 +114,7 @@ def main(arguments: list[str]) -> int:
         print(f"no such layer: {', '.join(unknown)}; there are: {', '.join(there)}", file=sys.stderr)
         return 2
     chosen = [name for name in there if name in asked or not asked]
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     image = Image() if "e2e" in chosen else None
     outcomes = []
     for name in chosen:
