@@ -74,7 +74,7 @@ def run(*argv: str, longest_s: float = LONGEST_S) -> bool:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)  # pytest ends the fixtures of the test it is at; SIGTERM would leave them
     try:
         process.wait(60)
     except subprocess.TimeoutExpired:
