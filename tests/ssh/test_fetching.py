@@ -26,22 +26,6 @@ WAYS = {
 BOTH = pytest.mark.parametrize("host", [{}, {"no_sftp": True}], ids=["sftp", "stream"])
 
 
-@pytest.fixture
-def artifact(tmp_path):
-    folder = tmp_path / "artifact"
-    (folder / "deep" / "er").mkdir(parents=True)
-    (folder / "run").write_text("#!/bin/sh\nexec sleep 1000\n")
-    (folder / "run").chmod(0o755)
-    (folder / "deep" / "data").write_bytes(os.urandom(3_000_000))
-    (folder / "deep" / "er" / "empty").touch()
-    (folder / "name with space, ü and 'quote'").write_text("x")
-    Path(os.fsdecode(os.fsencode(folder) + b"/odd\xff")).mkdir()
-    Path(os.fsdecode(os.fsencode(folder) + b"/odd\xff/file")).write_text("y")
-    (folder / "current").symlink_to("deep/er")
-    (folder / "dangling").symlink_to("/nowhere/at/all")
-    return folder
-
-
 @asynccontextmanager
 async def link_to(fleet, **host):
     for name, value in host.items():

@@ -22,24 +22,6 @@ from fleetctl.ssh.bootstrap import loader, program
 from fleetctl.ssh.link import open_link
 
 
-@pytest.fixture
-def artifact(tmp_path):
-    """A folder with everything an artifact may hold."""
-    folder = tmp_path / "artifact"
-    (folder / "deep" / "er").mkdir(parents=True)
-    (folder / "run").write_text("#!/bin/sh\nexec sleep 1000\n")
-    (folder / "run").chmod(0o755)
-    (folder / "deep" / "data").write_bytes(os.urandom(3_000_000))
-    (folder / "deep" / "data").chmod(0o600)
-    (folder / "deep" / "er" / "empty").touch()
-    (folder / "name with space, ü and 'quote'").write_text("x")
-    Path(os.fsdecode(os.fsencode(folder) + b"/odd\xff")).mkdir()
-    Path(os.fsdecode(os.fsencode(folder) + b"/odd\xff/file")).write_text("y")
-    (folder / "current").symlink_to("deep/er")
-    (folder / "dangling").symlink_to("/nowhere/at/all")
-    return folder
-
-
 @asynccontextmanager
 async def link_to(fleet):
     async with await open_link(fleet.spec("h1"), Access(), mode="drive", fleet=fleet.name) as link:
