@@ -22,7 +22,6 @@ from fleetctl.errors import (
     ExitCode,
     FleetctlError,
     HostError,
-    StaleOrderError,
     StateError,
     UnansweredError,
     UsageError,
@@ -32,11 +31,12 @@ from fleetctl.model.desired import Desired
 from fleetctl.model.host import Inventory
 from fleetctl.model.memory import Memory
 from fleetctl.model.plan import Action, Answer, Plan, Start, StepKey, Upload, step_key
-from fleetctl.model.snapshot import Reachable, Silence, Snapshot, Unreachable
+from fleetctl.model.snapshot import Silence, Snapshot, Unreachable
 from fleetctl.model.verdict import HostVerdict
 from fleetctl.plan.check import violations
 from fleetctl.plan.neighbours import neighbours
 from fleetctl.plan.outcome import exit_code, newly_good
+from fleetctl.plan.ownership import own_hosts, refuse_foreign_driver, refuse_shared_roots
 from fleetctl.plan.reconcile import make_plan, refusals
 from fleetctl.plan.sources import needed, sources
 from fleetctl.plan.verdicts import verdicts
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from fleetctl.engine.wishing import Wished
     from fleetctl.model.job import Digest
     from fleetctl.model.memory import HostMemory
-    from fleetctl.model.replica import Generation
     from fleetctl.state.store import RunLock
 
 SWEEPS_MAX = 20
@@ -166,7 +165,7 @@ class _Run:
         seen = await look(wanted, memory, means.links, means.clock, means.tell, known=self.lost, answers=self.answers)
         self.lost, self.answers = seen.snapshot.unreachable(), seen.answers
         memory = forget_old_names(means.fleet, memory, seen.snapshot)
-        _refuse_foreign_driver(means.fleet, seen.snapshot, memory.generation, means.store.author)
+        refuse_foreign_driver(means.fleet, seen.snapshot, memory.generation, means.store.author)
         now = means.clock.now()
         judged = verdicts(wanted, seen.snapshot, seen.answers, memory, now)
         if self.pending:  # later, what can't be kept any more is held back: something was touched
@@ -242,7 +241,7 @@ class _Run:
             except TimeoutError:
                 raise UnansweredError(host, f"no answer to the claim in {CLAIM_LIMIT_S:.0f} s") from None
 
-        ours = _ours(means.fleet, sweep.snapshot)
+        ours = own_hosts(means.fleet, sweep.snapshot)
         claims = (claim(name, seen.report.serial) for name, seen in ours.items())
         ended = await asyncio.gather(*claims, return_exceptions=True)
         refused = sorted((error for error in ended if error is not None), key=_most_telling_first)
@@ -331,11 +330,6 @@ class _Run:
         return RunResult(code, sweep.desired, sweep.snapshot, sweep.verdicts, sweep.plan, tuple(self.results), sweeps)
 
 
-def _ours(fleet: str, snapshot: Snapshot) -> dict[str, Reachable]:
-    """The hosts that may be given orders: a root that belongs to another fleet is none of our business."""
-    return {name: seen for name, seen in snapshot.reachable().items() if seen.report.is_open_to(fleet)}
-
-
 def _asks_for_another_look(error: BaseException) -> bool:
     return isinstance(error, ChangedError | UnansweredError)
 
@@ -349,31 +343,11 @@ def _most_telling_first(error: BaseException) -> int:
     return 3 if _asks_for_another_look(error) else 2
 
 
-def _refuse_foreign_driver(fleet: str, snapshot: Snapshot, generation: Generation, author: str) -> None:
-    """Raises StaleOrderError where a host was driven by somebody whose generation is not behind ours."""
-    for name, seen in _ours(fleet, snapshot).items():
-        guard = seen.report.guard
-        if guard.generation > generation or (guard.generation == generation and guard.author not in ("", author)):
-            raise StaleOrderError(name, guard.generation, guard.author)
-
-
 def refuse(wanted: Desired, snapshot: Snapshot, judged: Mapping[str, HostVerdict], memory: Memory) -> None:
     """Raises UsageError where the wish can't be kept at all, before anything is touched."""
-    _refuse_shared_roots(snapshot)
+    refuse_shared_roots(snapshot)
     if reasons := refusals(wanted, snapshot, judged, memory):
         raise UsageError("\n".join(reasons))
-
-
-def _refuse_shared_roots(snapshot: Snapshot) -> None:
-    """Raises UsageError where two names lead to one root: each instance would be counted, and stopped, twice."""
-    names: dict[str, str] = {}
-    for name, seen in snapshot.reachable().items():
-        first = names.setdefault(seen.report.host_id, name)
-        if first != name and seen.report.host_id:
-            raise UsageError(
-                f"{first} and {name} of the inventory have the same root: one machine with two names, or a copied disk",
-                hint=f"take one of them out of the inventory, or give {name} a fleet_root of its own",
-            )
 
 
 def _refuse_unrenderable(action: Start, wanted: Desired) -> None:
@@ -401,7 +375,7 @@ def _distrust(
 
 async def _try_neighbours(means: Means, snapshot: Snapshot) -> None:
     """Each agent tries its three neighbours, so that it can be their witness. What fails here harms nothing now."""
-    addresses = {name: seen.address for name, seen in _ours(means.fleet, snapshot).items()}
+    addresses = {name: seen.address for name, seen in own_hosts(means.fleet, snapshot).items()}
     ports = {host.name: host.port for host in means.inventory.hosts}
 
     async def try_one(host: str, peers: tuple[str, ...]) -> None:
