@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fleetctl.cli.actions import action_json, will
 from fleetctl.cli.screen import BAD, DIM, DOUBTFUL, STRONG, Line
 from fleetctl.cli.text import count
-from fleetctl.model.plan import Held, HeldKind
+from fleetctl.model.plan import HARMLESS, Held
 from fleetctl.model.snapshot import Unreachable
 from fleetctl.model.verdict import Health
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from fleetctl.model.plan import Plan
     from fleetctl.model.snapshot import Snapshot
     from fleetctl.model.verdict import HostVerdict
-
-HARMLESS = (HeldKind.WAITING, HeldKind.UNWISHED)
 
 
 def plan_lines(plan: Plan) -> list[Line]:

@@ -15,7 +15,7 @@ from fleetctl.errors import FleetctlError
 from fleetctl.model.desired import Desired
 from fleetctl.model.memory import Memory
 from fleetctl.model.plan import Plan
-from fleetctl.model.replica import InstanceName
+from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.snapshot import Snapshot
 from fleetctl.model.verdict import HostVerdict
 from fleetctl.plan.reconcile import make_plan
@@ -42,8 +42,9 @@ class View:
 async def view(means: Means, change: Change) -> View:
     """One look. Raises UsageError where `change` is refused, as the run itself would."""
     try:
-        memory = lay_over(means.store.memory(means.fleet), change).memory
-        wanted = desired(memory, means.inventory, means.eligible, change)
+        wished = lay_over(means.store.memory(means.fleet), change)
+        memory = wished.memory
+        wanted = desired(wished, means.inventory, means.eligible, change, Generation(memory.generation + 1))
         seen = await look(wanted, memory, means.links, means.clock, means.tell, known={})
     finally:
         await means.links.close()
@@ -67,7 +68,8 @@ async def logs(means: Means, job: str, lines: int) -> tuple[View, tuple[Instance
     """The last `lines` of every instance of `job`, newest epochs first within a replica; hosts that can't be asked
     are in the view's snapshot."""
     memory = means.store.memory(means.fleet)
-    wanted = desired(memory, means.inventory, means.eligible, Change())
+    wished = lay_over(memory, Change())
+    wanted = desired(wished, means.inventory, means.eligible, Change(), Generation(memory.generation + 1))
     gate = asyncio.Semaphore(LOGS_AT_ONCE)
 
     async def fetch(host: str, instance: InstanceName) -> InstanceLog:

@@ -39,7 +39,7 @@ def forget_old_names(fleet: str, memory: Memory, snapshot: Snapshot) -> Memory:
 
 
 def remember(
-    fleet: str,
+    desired: Desired,
     before: Memory,
     snapshot: Snapshot,
     judged: Mapping[str, HostVerdict],
@@ -50,14 +50,21 @@ def remember(
 
     What runs under another fleet's root is not ours to remember.
     """
+    specs = {host.name: host for host in desired.hosts}
     remembered = {name: host for name, host in before.hosts.items() if name not in snapshot.hosts}
     for name, seen in snapshot.hosts.items():
         known = before.hosts.get(name, HostMemory())
         match seen:
             case Reachable(report, address):
-                ours = report.instances if report.is_open_to(fleet) else ()
-                running = tuple(row for row in ours if row.phase.holds_room)
-                remembered[name] = HostMemory(address, 0, None, judged[name], running)
+                ours = report.instances if report.is_open_to(desired.fleet) else ()
+                remembered[name] = HostMemory(
+                    last_address=address,
+                    verdict=judged[name],
+                    instances=tuple(row for row in ours if row.phase.holds_room),
+                    spec=specs.get(name),
+                    host_id=report.host_id,
+                    behind=known.behind,
+                )
             case Unreachable(silence) if silence not in COUNTS_AS_SILENCE:
                 remembered[name] = replace(known, silent_runs=0, silent_since=None, verdict=judged[name])
             case Unreachable():

@@ -31,6 +31,7 @@ from fleetctl.model.desired import Desired
 from fleetctl.model.host import Inventory
 from fleetctl.model.memory import Memory
 from fleetctl.model.plan import Action, Answer, Plan, Start, StepKey, Upload, step_key
+from fleetctl.model.replica import Generation
 from fleetctl.model.snapshot import Silence, Snapshot, Unreachable
 from fleetctl.model.verdict import HostVerdict
 from fleetctl.plan.check import violations
@@ -131,7 +132,9 @@ class _Run:
 
     def __init__(self, means: Means, lock: RunLock, change: Change) -> None:
         self.means, self.lock, self.change = means, lock, change
-        self.at_start: Mapping[str, HostMemory] = means.store.memory(means.fleet).hosts
+        before = means.store.memory(means.fleet)
+        self.at_start: Mapping[str, HostMemory] = before.hosts
+        self.fresh_from = Generation(before.generation + 1)
         self.pending = True  # the change is not yet written down
         self.lost: dict[str, Unreachable] = {}
         self.answers: tuple[Answer, ...] = ()
@@ -160,8 +163,9 @@ class _Run:
     async def _decide(self) -> _Sweep:
         """Observe, judge and plan; what was learned is written down."""
         means = self.means
-        memory = self._wished().memory
-        wanted = desired(memory, means.inventory, means.eligible, self.change)
+        wished = self._wished()
+        memory = wished.memory
+        wanted = desired(wished, means.inventory, means.eligible, self.change, self.fresh_from)
         seen = await look(wanted, memory, means.links, means.clock, means.tell, known=self.lost, answers=self.answers)
         self.lost, self.answers = seen.snapshot.unreachable(), seen.answers
         memory = forget_old_names(means.fleet, memory, seen.snapshot)
@@ -173,7 +177,7 @@ class _Run:
         plan = make_plan(wanted, seen.snapshot, judged, memory, now)
         means.tell(PlanMade(plan))
         _distrust(plan, wanted, seen.snapshot, judged, memory)
-        hosts = remember(means.fleet, memory, seen.snapshot, judged, at_start=self.at_start)
+        hosts = remember(wanted, memory, seen.snapshot, judged, at_start=self.at_start)
         means.store.record_observation(self.lock, means.fleet, hosts)
         return _Sweep(wanted, replace(memory, hosts={**memory.hosts, **hosts}), seen.snapshot, judged, plan)
 
@@ -192,7 +196,7 @@ class _Run:
         return lay_over(memory, self.change)
 
     def _has_new_wish(self) -> bool:
-        return bool(self.pending and (wished := self._wished()) and (wished.wishes or wished.releases))
+        return self.pending and self._wished().is_new
 
     def _write_down(self, sweep: _Sweep) -> None:
         """The plan and what changes by it. Raises UsageError where a new wish can't be carried out as it is planned."""

@@ -19,6 +19,18 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
+class Jump:
+    """A host that is passed through on the way to others. It is logged in to with the key of the host behind it."""
+
+    address: str
+    port: int = 22
+    user: str | None = None  # absent: the user who runs fleetctl
+
+    def __str__(self) -> str:
+        return f"{self.user + '@' if self.user else ''}{self.address}{f':{self.port}' if self.port != 22 else ''}"
+
+
+@dataclass(frozen=True, slots=True)
 class HostSpec:
     """One host of the inventory and how to reach it. `name` is how everyone calls it, `address` where sshd listens."""
 
@@ -34,6 +46,7 @@ class HostSpec:
     root: str | None = None  # absent: the host program's default
     python: str = "python3"
     known_hosts: Path | None = None  # absent: the user's and the system's files
+    jumps: tuple[Jump, ...] = ()  # passed through in this order; hosts with the same ones are one path
 
     def label(self, name: str) -> str | None:
         return next((value for key, value in self.labels if key == name), None)
@@ -52,6 +65,7 @@ class Inventory:
     hosts: tuple[HostSpec, ...]
     groups: Mapping[str, tuple[str, ...]]  # names of hosts, in the inventory's order
     variables: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # host -> its plain variables
+    notify: str | None = None  # the command that tells a human; gets JSON on its standard input
 
     def host(self, name: str) -> HostSpec | None:
         return next((host for host in self.hosts if host.name == name), None)

@@ -37,6 +37,7 @@ class ReadyProbe:
 class StopPolicy:
     signal: str = "TERM"
     timeout_s: float = 30.0
+    drain_s: float = 0.0  # between the notice, which makes it `stopping`, and the signal: it still serves
 
 
 @dataclass(frozen=True, slots=True)

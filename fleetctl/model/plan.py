@@ -114,6 +114,17 @@ class HeldKind(Enum):
     WAITING = "waiting"  # will come right by itself or by the next sweep
     REFUSED = "refused"  # can't be done as it is wished: refused before anything is touched
     UNWISHED = "unwished"  # runs, but no known wish names it: shown, not touched
+    LIMIT = "limit"  # outside --limit: frozen, as was asked
+    CORDON = "cordon"  # a drain or a lost host's work waits for room that a cordon takes away
+    BAD_RELEASE = "bad release"  # failed on two hosts: not moved any more
+    ORPHAN = "gone from its playbook"  # shown, not touched
+    NOTICE = "notice"  # what the wish undoes: said, nothing is held
+    COMMON_CAUSE = "common cause"  # one sign on many hosts: told, not acted upon
+
+
+HARMLESS = frozenset(
+    {HeldKind.WAITING, HeldKind.UNWISHED, HeldKind.LIMIT, HeldKind.ORPHAN, HeldKind.NOTICE}
+)  # need no human
 
 
 @dataclass(frozen=True, slots=True, order=True)

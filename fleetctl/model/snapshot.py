@@ -140,6 +140,7 @@ class Silence(Enum):
     LOGIN = "login failed"
     HOST_KEY = "host key"  # unknown or changed
     AGENT = "agent"  # logged in, but the host program could not be started or did not answer
+    JUMP = "jump host"  # the host we pass through to it could not be passed: says nothing of it
 
 
 @dataclass(frozen=True, slots=True)

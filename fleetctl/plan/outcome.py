@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetctl.errors import ExitCode
-from fleetctl.model.plan import HeldKind
+from fleetctl.model.plan import HARMLESS
 from fleetctl.model.snapshot import Phase
 from fleetctl.model.verdict import Health
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from fleetctl.model.snapshot import InstanceReport, Snapshot
     from fleetctl.model.verdict import HostVerdict
 
-NO_HUMAN_NEEDED = (HeldKind.WAITING, HeldKind.UNWISHED)
-
 
 def exit_code(
     plan: Plan, verdicts: Mapping[str, HostVerdict], snapshot: Snapshot, desired: Desired, *, failed: bool
@@ -28,7 +26,7 @@ def exit_code(
     if failed:
         return ExitCode.FAILED
     broken = any(verdict.health is Health.BROKEN for verdict in verdicts.values())
-    if broken or any(held.kind not in NO_HUMAN_NEEDED for held in plan.held):
+    if broken or any(held.kind not in HARMLESS for held in plan.held):
         return ExitCode.DEGRADED
     unreached = {*snapshot.unreachable(), *({host.name for host in desired.hosts} - set(snapshot.hosts))}
     return ExitCode.UNREACHED if unreached else ExitCode.AS_WISHED

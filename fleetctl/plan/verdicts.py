@@ -85,6 +85,8 @@ def _judge_silence(
     silence: Silence, error: str, tries: int, answers: tuple[Answer, ...], known: HostMemory | None, now: Instant
 ) -> tuple[Health, str]:
     match silence:
+        case Silence.JUMP:
+            return Health.SUSPECT, f"{silence.value}: {error}: nothing is known of what is behind it"
         case Silence.LOGIN | Silence.HOST_KEY | Silence.AGENT:
             return Health.SUSPECT, f"{silence.value}: {error}; the machine lives"
         case Silence.SILENT | Silence.REFUSED | Silence.HUNG:

@@ -407,8 +407,11 @@ class ModelFleet:
         return Means(self.inventory, eligible, store, kept, links, LoopClock(), self.tell)
 
     async def dial(self, host: HostSpec, on_banner: Callable[[], None]) -> ModelLink:
-        machine = self.machines[host.name]
+        machine = next((one for one in self.machines.values() if one.spec.address == host.address), None)
         self.dialled.append(host.name)
+        if machine is None:
+            await asyncio.sleep(2.0)
+            raise UnreachableError(host.name, Silence.SILENT, "no machine has this address")
         if machine.state != UP:
             takes_s, silence = SILENCES[machine.state]
             await asyncio.sleep(takes_s)

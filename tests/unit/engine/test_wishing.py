@@ -6,8 +6,9 @@ import pytest
 
 from fleetctl.engine.orders import start_spec
 from fleetctl.engine.record import expect, remember
-from fleetctl.engine.wishing import Build, Change, desired, lay_over
+from fleetctl.engine.wishing import Build, Change, Wished, desired, lay_over
 from fleetctl.errors import UsageError
+from fleetctl.model.desired import Desired
 from fleetctl.model.host import HostSpec, Inventory
 from fleetctl.model.instant import Instant
 from fleetctl.model.job import Digest, JobSpec, PortRequest, ReadyProbe
@@ -59,8 +60,8 @@ def test_stopping_an_unknown_job_names_those_that_are_known():
 def test_only_a_deploy_of_a_job_rolls_it(tmp_path):
     memory = deployed(Build(WEB, A)).memory
     inventory = Inventory("test", tmp_path, (HostSpec("h1", "10.0.0.1"),), {"all": ("h1",)})
-    heal = desired(memory, inventory, lambda _: ("h1",), Change())
-    deploy = desired(memory, inventory, lambda _: ("h1",), Change(deploys=(Build(WEB, A),)))
+    heal = desired(Wished(memory, (), ()), inventory, lambda _: ("h1",), Change(), 1)
+    deploy = desired(Wished(memory, (), ()), inventory, lambda _: ("h1",), Change(deploys=(Build(WEB, A),)), 1)
     assert (heal.jobs[0].rolls, deploy.jobs[0].rolls) == (False, True)
 
 
@@ -80,7 +81,7 @@ def test_an_order_to_start_has_everything_rendered():
 def test_what_a_plan_places_is_known_before_its_first_order(tmp_path):
     memory = deployed(Build(WEB, A)).memory
     inventory = Inventory("test", tmp_path, (HostSpec("h1", "10.0.0.1"),), {"all": ("h1",)})
-    wanted = desired(memory, inventory, lambda _: ("h1",), Change())
+    wanted = desired(Wished(memory, (), ()), inventory, lambda _: ("h1",), Change(), 1)
     placed = expect(memory, Plan(Generation(1), (Stage((start(),)),), (), {}), wanted)
     assert [str(row.name) for row in placed["h1"].instances] == ["web.0@1"]
 
@@ -90,8 +91,9 @@ def test_silence_is_counted_once_a_run_and_what_ran_there_is_kept():
     at_start = {"h1": HostMemory("10.0.0.1", 1, Instant(50.0), None, (row,))}
     snapshot = Snapshot(Instant(100.0), {"h1": Unreachable(Silence.SILENT, "silent", tries=3)})
     judged = {"h1": HostVerdict(Health.SUSPECT, "silent", Instant(100.0))}
-    once = remember("test", Memory(Generation(1), at_start), snapshot, judged, at_start=at_start)
-    twice = remember("test", Memory(Generation(1), once), snapshot, judged, at_start=at_start)
+    wanted = Desired("test", (HostSpec("h1", "10.0.0.1"),), ())
+    once = remember(wanted, Memory(Generation(1), at_start), snapshot, judged, at_start=at_start)
+    twice = remember(wanted, Memory(Generation(1), once), snapshot, judged, at_start=at_start)
     assert once == twice
     assert (once["h1"].silent_runs, once["h1"].silent_since) == (2, 50.0)
     assert once["h1"].instances == (row,)

@@ -5,6 +5,7 @@ import types
 from collections.abc import Mapping
 from enum import Enum
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ _PLAIN = {
     float: st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
     type(None): st.none(),
+    Path: st.text("abc/", min_size=1, max_size=9).map(Path),
     Any: _JSON,  # what YAML gives for a variable
 }
 
