@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fleetctl.model.memory import HostMemory
 from fleetctl.model.plan import Start, Stop
+from fleetctl.model.resources import Bytes
 from fleetctl.model.snapshot import InstanceReport, Phase, Reachable, Silence, Unreachable
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def remember(
                 remembered[name] = HostMemory(
                     last_address=address,
                     verdict=judged[name],
-                    instances=tuple(row for row in ours if row.phase.holds_room),
+                    instances=tuple(_lasting(row) for row in ours if row.phase.holds_room),
                     spec=specs.get(name),
                     host_id=report.host_id,
                     behind=known.behind,
@@ -101,6 +102,11 @@ def expect(before: Memory, plan: Plan, desired: Desired) -> dict[str, HostMemory
         )
         expected[action.host] = replace(known, instances=(*known.instances, row))
     return expected
+
+
+def _lasting(row: InstanceReport) -> InstanceReport:
+    """Without what grows by itself: a look at what has not changed is no news, and is not written down."""
+    return replace(row, age_s=0.0, ready_for_s=None, dropped=Bytes(0))
 
 
 def _doubtful(row: InstanceReport) -> InstanceReport:

@@ -213,6 +213,9 @@ class _Run:
             releases=wished.releases,
             inventory=means.inventory.source if self.change.deploys else None,
             hosts=expect(sweep.memory, plan, sweep.desired),
+            cordons=wished.cordons,
+            uncordons=wished.uncordons,
+            forgive=self.change.rolls if self.pending else frozenset(),
         )
         self.pending = False
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import and_, delete, insert, select, update
 
 from fleetctl.errors import StateError
 from fleetctl.model.job import Digest, JobSpec, Release
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fleetctl.model.instant import Instant
 
 OutcomeText = Literal["done", "failed", "unknown"]
+CLOCK_SLACK_S = 1.0  # what the wall clock is set by in a day of NTP is far less
 
 
 def put(connection: Connection, table: Table, key: Mapping[str, object], values: Mapping[str, object]) -> None:
@@ -40,6 +41,17 @@ def put(connection: Connection, table: Table, key: Mapping[str, object], values:
 def generation_of(connection: Connection, fleet: str) -> Generation:
     """Zero before the first plan."""
     return Generation(connection.scalar(select(fleets.c.generation).where(fleets.c.fleet == fleet)) or 0)
+
+
+def leap_to(connection: Connection, fleet: str, generation: Generation) -> None:
+    """Raises StateError where the fleet is there already."""
+    stored = generation_of(connection, fleet)
+    if generation <= stored:
+        raise StateError(
+            f"{fleet} can't be taken over at generation {generation}: {stored} is known",
+            hint="this is a defect of fleetctl: nothing was changed; run the command again",
+        )
+    put(connection, fleets, {"fleet": fleet}, {"generation": generation})
 
 
 def raise_generation(connection: Connection, fleet: str, generation: Generation, inventory: Path | None) -> None:
@@ -66,7 +78,9 @@ def jobs_of(connection: Connection, fleet: str) -> dict[str, JobMemory]:
     wished = connection.execute(select(wishes).where(wishes.c.fleet == fleet).order_by(wishes.c.job))
     return {
         row.job: JobMemory(
-            Wish(row.job, row.release, row.replicas, row.stopped), known[row.job], frozenset(good[row.job])
+            Wish(row.job, row.release, row.replicas, row.stopped, row.owner, row.orphan, row.scaled),
+            known[row.job],
+            frozenset(good[row.job]),
         )
         for row in wished
     }
@@ -78,8 +92,23 @@ def add_release(connection: Connection, fleet: str, release: Release, wall: floa
     connection.execute(insert(releases).values(**row, artifact=release.artifact, made_wall=wall, good=False))
 
 
+def unite_releases(connection: Connection, fleet: str, job: JobMemory, wall: float) -> None:
+    """Adds these releases to what is known of the job; where both have a number, these win."""
+    for number, release in job.releases.items():
+        key = {"fleet": fleet, "job": release.job, "number": number}
+        made = {"spec": dump_spec(release.spec), "artifact": release.artifact, "made_wall": wall}
+        put(connection, releases, key, {**made, "good": number in job.good})
+
+
 def put_wish(connection: Connection, fleet: str, wish: Wish) -> None:
-    values = {"release": wish.release, "replicas": wish.replicas, "stopped": wish.stopped}
+    values = {
+        "release": wish.release,
+        "replicas": wish.replicas,
+        "stopped": wish.stopped,
+        "owner": wish.owner,
+        "orphan": wish.orphan,
+        "scaled": wish.scaled,
+    }
     put(connection, wishes, {"fleet": fleet, "job": wish.job}, values)
 
 
@@ -88,9 +117,29 @@ def hosts_of(connection: Connection, fleet: str, here: Timebase, now: Instant) -
     return {row.host: _host(row, here, now) for row in found}
 
 
-def put_host(connection: Connection, fleet: str, host: str, memory: HostMemory, here: Timebase) -> None:
-    values = {"memory": dump(HostMemory, memory), "boot": here.boot, "wall_at_zero": here.wall_at_zero}
-    put(connection, hosts, {"fleet": fleet, "host": host}, values)
+def changed_hosts(
+    connection: Connection, fleet: str, seen: Mapping[str, HostMemory], here: Timebase
+) -> dict[str, HostMemory]:
+    """Those of `seen` that are not what is stored, or are stored by another clock."""
+    stored = {row.host: row for row in connection.execute(select(hosts).where(hosts.c.fleet == fleet))}
+    return {name: host for name, host in seen.items() if name not in stored or not _says(stored[name], host, here)}
+
+
+def _says(row: Row[Any], host: HostMemory, here: Timebase) -> bool:
+    same_clock = row.boot == here.boot != "" and abs(row.wall_at_zero - here.wall_at_zero) < CLOCK_SLACK_S
+    if not same_clock:
+        return False
+    return row.memory == dump(HostMemory, host) or bool(load(HostMemory, row.memory, what=f"host {row.host}") == host)
+
+
+def put_hosts(connection: Connection, fleet: str, seen: Mapping[str, HostMemory], here: Timebase) -> None:
+    for name, host in seen.items():
+        values = {"memory": dump(HostMemory, host), "boot": here.boot, "wall_at_zero": here.wall_at_zero}
+        put(connection, hosts, {"fleet": fleet, "host": name}, values)
+
+
+def forget_host(connection: Connection, fleet: str, host: str) -> None:
+    connection.execute(delete(hosts).where(hosts.c.fleet == fleet, hosts.c.host == host))
 
 
 def add_plan(connection: Connection, fleet: str, plan: Plan, *, run: int, wall: float, here: Timebase) -> None:
@@ -119,6 +168,12 @@ def add_plan(connection: Connection, fleet: str, plan: Plan, *, run: int, wall: 
             for position, (stage, action) in enumerate(staged)
         ]
         connection.execute(insert(actions), steps)
+
+
+def generations_of(connection: Connection, fleet: str, run: int) -> tuple[Generation, ...]:
+    """Of the plans that a run wrote down, in their order."""
+    wanted = select(plans.c.generation).where(plans.c.fleet == fleet, plans.c.run == run).order_by(plans.c.generation)
+    return tuple(Generation(number) for number in connection.scalars(wanted))
 
 
 def plan_of(
@@ -155,4 +210,5 @@ def _host(row: Row[Any], here: Timebase, now: Instant) -> HostMemory:
         known,
         silent_since=None if since is None else translated(since, written, here, now),
         verdict=None if verdict is None else replace(verdict, since=translated(verdict.since, written, here, now)),
+        turns=tuple(translated(turn, written, here, now) for turn in known.turns),
     )

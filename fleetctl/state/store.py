@@ -8,27 +8,30 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import insert, inspect, select, update
+from sqlalchemy import delete, insert, inspect, select, update
 
 from fleetctl.errors import StateError
-from fleetctl.model.memory import HostMemory, Memory, Wish
-from fleetctl.state import rows
+from fleetctl.model.memory import Memory
+from fleetctl.state import rows, trouble
 from fleetctl.state.database import Database
 from fleetctl.state.identity import this_process
 from fleetctl.state.lock import RunLock
+from fleetctl.state.migration import migrate
 from fleetctl.state.records import cut, load_tuple
 from fleetctl.state.tables import METADATA, SCHEMA, actions, fleets, meta, releases, runs
+from fleetctl.state.tables import wishes as wish_rows
 from fleetctl.state.timebase import Timebase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Row
 
     from fleetctl.clock import Clock
     from fleetctl.model.job import Digest, Release
+    from fleetctl.model.memory import Cordon, Failure, HostMemory, Incident, JobMemory, Wish
     from fleetctl.model.plan import Plan
     from fleetctl.model.replica import Generation
     from fleetctl.state.database import Watcher
@@ -101,10 +104,14 @@ class Store:
         """All that deciding needs of earlier runs, with instants in this boot's time. Empty for an unknown fleet."""
         here, now = self._timebase(), self._clock.now()
         with self._database.reading() as connection:
+            jobs = rows.jobs_of(connection, fleet)
             return Memory(
                 rows.generation_of(connection, fleet),
                 rows.hosts_of(connection, fleet, here, now),
-                rows.jobs_of(connection, fleet),
+                jobs,
+                cordons=trouble.cordons_of(connection, fleet),
+                failures=trouble.failures_of(connection, fleet, jobs, here, now),
+                incidents=trouble.incidents_of(connection, fleet),
             )
 
     def needed_artifacts(self) -> frozenset[Digest]:
@@ -133,12 +140,16 @@ class Store:
         releases: tuple[Release, ...] = (),
         inventory: Path | None = None,
         hosts: Mapping[str, HostMemory] | None = None,
+        cordons: Iterable[tuple[str, Cordon]] = (),
+        uncordons: Iterable[str] = (),
+        forgive: Collection[str] = frozenset(),
     ) -> None:
         """Takes the plan's generation and writes down the plan with all that changes by it, or nothing of it.
 
         `hosts` is what is to be expected there from now on. An `inventory` is kept as the fleet's; without one the
-        kept one stays. A changed wish alone comes with a plan without actions. Raises YieldError where the lock is
-        lost, StateError where the plan is not the next generation's, UsageError where a release can't be kept exactly.
+        kept one stays. A changed wish alone comes with a plan without actions. The failures of the jobs in `forgive`
+        are forgotten. Raises YieldError where the lock is lost, StateError where the plan is not the next
+        generation's, UsageError where a release can't be kept exactly.
         """
         here, wall = self._timebase(), self._clock.wall()
         with self._database.writing("write_plan") as connection:
@@ -149,8 +160,9 @@ class Store:
             for wish in wishes:
                 rows.put_wish(connection, fleet, wish)
             rows.add_plan(connection, fleet, plan, run=lock.run, wall=wall, here=here)
-            for name, host in (hosts or {}).items():
-                rows.put_host(connection, fleet, name, host, here)
+            rows.put_hosts(connection, fleet, hosts or {}, here)
+            trouble.put_cordons(connection, fleet, cordons, uncordons)
+            trouble.forgive(connection, fleet, forgive)
 
     def keep_inventory(self, lock: RunLock, fleet: str, inventory: Path) -> None:
         """The path of a deploy that changed nothing else. Does nothing where the fleet never had a plan."""
@@ -170,12 +182,76 @@ class Store:
                 raise StateError(f"plan {generation} of {lock.fleet} has no action {index} that could be {outcome}")
 
     def record_observation(self, lock: RunLock, fleet: str, hosts: Mapping[str, HostMemory]) -> None:
-        """What is now known of these hosts; others stay as they were. Raises YieldError where the lock is lost."""
+        """What is now known of these hosts; others stay as they were.
+
+        What was known already costs one look and no write. Raises YieldError where the lock is lost.
+        """
         here = self._timebase()
-        with self._database.writing("record_observation") as connection:
+        with self._database.reading() as connection:
             lock.check(connection, fleet)
-            for name, host in hosts.items():
-                rows.put_host(connection, fleet, name, host, here)
+            changed = rows.changed_hosts(connection, fleet, hosts, here)
+        if changed:
+            with self._database.writing("record_observation") as connection:
+                lock.check(connection, fleet)
+                rows.put_hosts(connection, fleet, changed, here)
+
+    def forget_host(self, lock: RunLock, fleet: str, host: str, *, renamed_to: str | None = None) -> None:
+        """Nothing is known of that name any more but a person's cordon, which goes over to the new name if there is
+        one. Raises YieldError where the lock is lost."""
+        with self._database.writing("forget_host") as connection:
+            lock.check(connection, fleet)
+            rows.forget_host(connection, fleet, host)
+            cordoned = trouble.cordons_of(connection, fleet)
+            if renamed_to is not None and host in cordoned:
+                moved = () if renamed_to in cordoned else ((renamed_to, cordoned[host]),)
+                trouble.put_cordons(connection, fleet, moved, (host,))
+
+    def record_failures(self, lock: RunLock, fleet: str, failures: Collection[Failure]) -> None:
+        """Adds them to those of the last hour; what is older is dropped. Raises YieldError where the lock is lost."""
+        if not failures:
+            return
+        here, now = self._timebase(), self._clock.now()
+        with self._database.writing("record_failures") as connection:
+            lock.check(connection, fleet)
+            trouble.add_failures(connection, fleet, failures, here, now)
+
+    def put_incidents(self, lock: RunLock, fleet: str, incidents: Iterable[Incident]) -> None:
+        """The open ones from now on; nothing is written where they are the same. Raises YieldError where the lock is
+        lost."""
+        wanted = tuple(sorted(incidents, key=lambda one: (one.kind, one.subject)))
+        with self._database.reading() as connection:
+            lock.check(connection, fleet)
+            same = trouble.incidents_of(connection, fleet) == wanted
+        if not same:
+            with self._database.writing("put_incidents") as connection:
+                lock.check(connection, fleet)
+                trouble.replace_incidents(connection, fleet, wanted)
+
+    def take_over(
+        self,
+        lock: RunLock,
+        fleet: str,
+        generation: Generation,
+        jobs: Mapping[str, JobMemory],
+        cordons: Mapping[str, Cordon],
+    ) -> None:
+        """Makes what the hosts keep ours, all of it or nothing: their wishes and cordons replace those here, their
+        releases are added, and theirs win.
+
+        What is remembered of hosts stays; failures are forgotten, for a number may be another release now. Raises
+        StateError where `generation` is not newer than all that is known, YieldError where the lock is lost.
+        """
+        wall = self._clock.wall()
+        with self._database.writing("take_over") as connection:
+            lock.check(connection, fleet)
+            rows.leap_to(connection, fleet, generation)
+            connection.execute(delete(wish_rows).where(wish_rows.c.fleet == fleet))
+            for job in jobs.values():
+                rows.unite_releases(connection, fleet, job, wall)
+                rows.put_wish(connection, fleet, job.wish)
+            trouble.clear_cordons(connection, fleet)
+            trouble.put_cordons(connection, fleet, cordons.items(), ())
+            trouble.clear_failures(connection, fleet)
 
     def mark_good(self, lock: RunLock, fleet: str, job: str, release: int) -> None:
         """All replicas of this release were ready for min_healthy together: heal may start it from now on."""
@@ -193,31 +269,51 @@ class Store:
         with self._database.reading() as connection:
             return rows.plan_of(connection, fleet, generation, here, now)
 
+    def plans_of_run(self, fleet: str, run: int) -> tuple[tuple[Plan, tuple[OutcomeText | None, ...]], ...]:
+        """The plans that a run wrote down, in their order, each with the outcomes of its actions so far."""
+        here, now = self._timebase(), self._clock.now()
+        with self._database.reading() as connection:
+            found = [
+                rows.plan_of(connection, fleet, generation, here, now)
+                for generation in rows.generations_of(connection, fleet, run)
+            ]
+        return tuple(plan for plan in found if plan is not None)
+
     def runs(self, fleet: str, newest: int) -> tuple[RunRecord, ...]:
         """The newest runs of a fleet, newest first."""
         wanted = select(runs).where(runs.c.fleet == fleet).order_by(runs.c.run.desc()).limit(newest)
         with self._database.reading() as connection:
-            found = connection.execute(wanted).all()
-        return tuple(
-            RunRecord(
-                run=row.run,
-                fleet=row.fleet,
-                command=row.command,
-                driver=row.driver,
-                started_wall=row.started_wall,
-                ended_wall=row.ended_wall,
-                exit_code=row.exit_code,
-                lines=load_tuple(str, row.lines, what=f"run {row.run}"),
-            )
-            for row in found
-        )
+            return tuple(_run_record(row) for row in connection.execute(wanted))
+
+    def run_of(self, fleet: str, number: int) -> RunRecord | None:
+        """One run of a fleet, absent if it had none of that number."""
+        wanted = select(runs).where(runs.c.fleet == fleet, runs.c.run == number)
+        with self._database.reading() as connection:
+            row = connection.execute(wanted).one_or_none()
+        return None if row is None else _run_record(row)
 
     def _timebase(self) -> Timebase:
         return Timebase.now(self._clock, self._process.boot)
 
 
+def _run_record(row: Row[Any]) -> RunRecord:
+    return RunRecord(
+        run=row.run,
+        fleet=row.fleet,
+        command=row.command,
+        driver=row.driver,
+        started_wall=row.started_wall,
+        ended_wall=row.ended_wall,
+        exit_code=row.exit_code,
+        lines=load_tuple(str, row.lines, what=f"run {row.run}"),
+    )
+
+
 def _store_id(database: Database) -> str:
-    """The id of the store, made with its tables where there are none. Raises StateError for a newer schema."""
+    """The id of the store. Its tables are made where there are none, and brought up to date where they are older.
+
+    Raises StateError for a newer schema.
+    """
     with database.reading() as connection:
         known = _meta(connection) if inspect(connection).has_table(meta.name) else {}
     if not known:
@@ -229,6 +325,11 @@ def _store_id(database: Database) -> str:
                 connection.execute(insert(meta), [{"name": name, "value": value} for name, value in known.items()])
     if not known.get("schema", "").isdecimal() or "id" not in known:
         raise StateError(f"{database.path} is not a store of fleetctl", hint="restore the state folder from a backup")
+    if int(known["schema"]) < SCHEMA:
+        with database.writing("migrate") as connection:
+            schema = migrate(connection, int(_meta(connection)["schema"]))  # another process may have been faster
+            connection.execute(update(meta).where(meta.c.name == "schema").values(value=str(schema)))
+            known = _meta(connection)
     if int(known["schema"]) != SCHEMA:
         raise StateError(
             f"the store {database.path} was written by a newer fleetctl (schema {known['schema']}; this one: {SCHEMA})",

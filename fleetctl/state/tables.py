@@ -1,7 +1,7 @@
 """The tables of the store. Plain types alone, so that SQLite and PostgreSQL take them alike.
 
 Times that end in `_wall` are seconds since the epoch. A change of these tables needs a new SCHEMA and a way from the
-one before.
+one before, in `migration`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
+    text,
 )
 
-SCHEMA = 1
+SCHEMA = 2
 
 METADATA = MetaData()
 
@@ -79,6 +81,9 @@ wishes = Table(
     Column("release", Integer, nullable=False),
     Column("replicas", Integer, nullable=False),
     Column("stopped", Boolean, nullable=False),
+    Column("owner", Text, nullable=False, server_default=text("''")),
+    Column("orphan", Boolean, nullable=False, server_default=false()),
+    Column("scaled", Boolean, nullable=False, server_default=false()),
     ForeignKeyConstraint(["fleet", "job", "release"], ["releases.fleet", "releases.job", "releases.number"]),
 )
 
@@ -118,4 +123,32 @@ actions = Table(
     Column("detail", Text, nullable=False),
     Column("ended_wall", Float),
     ForeignKeyConstraint(["fleet", "generation"], ["plans.fleet", "plans.generation"]),
+)
+
+cordons = Table(
+    "cordons",
+    METADATA,
+    Column("fleet", String, primary_key=True),
+    Column("host", String, primary_key=True),
+    Column("cordon", Text, nullable=False),
+)
+
+failures = Table(
+    "failures",
+    METADATA,
+    Column("fleet", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("job", String, nullable=False),
+    Column("failure", Text, nullable=False),
+    Column("boot", String, nullable=False),  # in which its instant counts
+    Column("wall_at_zero", Float, nullable=False),
+)
+
+incidents = Table(
+    "incidents",
+    METADATA,
+    Column("fleet", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("subject", String, primary_key=True),
+    Column("incident", Text, nullable=False),
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fleetctl.errors import StateError, UsageError
 from fleetctl.model.job import JobSpec, UpdatePolicy
-from fleetctl.model.memory import HostMemory
+from fleetctl.model.memory import Cordon, Failure, HostMemory, Incident
 from fleetctl.model.plan import Action, AwaitReady, Held, HeldKind, Start, Stop, Upload
 from fleetctl.model.template import Template
 from fleetctl.model.verdict import HostVerdict
@@ -18,7 +18,7 @@ from fleetctl.state.identity import Process
 from fleetctl.state.records import ACTION_KINDS, TEXT_MAX, cut, dump, dump_spec, load, load_tuple
 from tests.unit.state.values import any_value
 
-STORED = (JobSpec, HostMemory, HostVerdict, Held, Upload, Start, AwaitReady, Stop, Process)
+STORED = (JobSpec, HostMemory, Cordon, Failure, Incident, HostVerdict, Held, Upload, Start, AwaitReady, Stop, Process)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetctl.clock import SystemClock
-from fleetctl.errors import StateError, UsageError
+from fleetctl.errors import StateError, UsageError, YieldError
 from fleetctl.model.instant import Instant
 from fleetctl.model.job import JobSpec, Release
-from fleetctl.model.memory import HostMemory, Memory
+from fleetctl.model.memory import Cordon, Failure, HostMemory, Incident, JobMemory, Memory, Wish
 from fleetctl.model.plan import Action, Held, Plan, Stage
-from fleetctl.model.replica import InstanceName
+from fleetctl.model.replica import InstanceName, ReplicaName
 from fleetctl.model.snapshot import InstanceReport, Phase
 from fleetctl.model.template import Template
 from fleetctl.model.verdict import Health, HostVerdict
@@ -190,7 +190,7 @@ def test_the_author_names_user_host_and_store_and_is_the_same_in_each_run(store,
 )
 def test_any_plan_and_all_that_comes_with_it_is_read_as_it_was_written(store, lock, stages, held, spec, host):
     generation = store.memory("prod").generation + 1
-    past = replace(host, silent_since=None, verdict=None)
+    past = replace(host, silent_since=None, verdict=None, turns=())
     written = Plan(generation, tuple(Stage(tuple(actions)) for actions in stages), held, {})
     made = Release(generation, replace(spec, name="web"), DIGEST)
     store.write_plan(lock, "prod", written, releases=(made,), wishes=(wish(generation),), hosts={"h1": past})
@@ -200,6 +200,180 @@ def test_any_plan_and_all_that_comes_with_it_is_read_as_it_was_written(store, lo
     memory = store.memory("prod")
     assert memory.jobs["web"].releases[generation] == made
     assert memory.hosts["h1"] == past
+
+
+# Cordons, failures, incidents
+
+
+def failure(at, *, job="web", release=1, host="h1", final=False):
+    return Failure(ReplicaName(job, 0), release, host, Instant(at), final)
+
+
+def test_a_cordon_is_kept_until_it_is_lifted(store, lock):
+    first, second = Cordon("ann", 5.0), Cordon("bob", 6.0, "disk", drains=True)
+    store.write_plan(lock, "prod", plan(1), cordons=(("h1", first), ("h2", first)))
+    store.write_plan(lock, "prod", plan(2), cordons=(("h2", second),), uncordons=("h1", "h9"))
+    assert store.memory("prod").cordons == {"h2": second}
+
+
+def test_failures_of_the_last_hour_are_known_oldest_first_and_those_of_known_releases_alone(store, lock, clock):
+    deploy(store, lock, 1, release(1))
+    store.record_failures(lock, "prod", (failure(990.0), failure(980.0, host="h2"), failure(970.0, release=7)))
+    clock.passes(1800)
+    store.record_failures(lock, "prod", (failure(2790.0, final=True),))
+    assert store.memory("prod").failures == (failure(980.0, host="h2"), failure(990.0), failure(2790.0, final=True))
+    clock.passes(1801)
+    assert store.memory("prod").failures == (failure(2790.0, final=True),)
+    store.record_failures(lock, "prod", (failure(4500.0),))
+    with store._database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM failures").scalar() == 2, "what is old is dropped"
+
+
+def test_a_deploy_forgives_the_failures_of_the_jobs_it_names(store, lock):
+    deploy(store, lock, 1, release(1))
+    deploy(store, lock, 2, release(1, job="db"))
+    store.record_failures(lock, "prod", (failure(990.0), failure(995.0, job="db")))
+    store.write_plan(lock, "prod", plan(3), forgive={"web"})
+    assert store.memory("prod").failures == (failure(995.0, job="db"),)
+
+
+def test_failures_of_a_fleet_are_bounded(store, lock, monkeypatch):
+    monkeypatch.setattr("fleetctl.state.trouble.FAILURES_MAX", 3)
+    deploy(store, lock, 1, release(1))
+    for first in (900, 902, 904):
+        store.record_failures(lock, "prod", (failure(first), failure(first + 1)))
+    assert [one.at for one in store.memory("prod").failures] == [903, 904, 905]
+
+
+def test_the_open_incidents_are_replaced_as_a_whole(store, lock, open_store):
+    disk = Incident("h1", "host", "its disk fails", 5.0)
+    crash = Incident("web", "job", "crashes", 6.0, told=True, members=("web.0",))
+    store.put_incidents(lock, "prod", (crash, disk))
+    assert store.memory("prod").incidents == (disk, crash)
+    store.put_incidents(lock, "prod", (crash,))
+    assert open_store().memory("prod").incidents == (crash,)
+    assert store.memory("stage").incidents == ()
+
+
+def test_what_happened_before_a_reboot_is_as_old_as_it_is(open_store, clock):
+    before = open_store(here=replace(this_process(), boot="one"))
+    lock = before.lock("prod", "heal")
+    deploy(before, lock, 1, release(1))
+    before.record_failures(lock, "prod", (failure(900.0),))
+    before.record_observation(lock, "prod", {"h1": replace(HOST, turns=(Instant(940.0),))})
+    clock.boottime, clock.walltime = 20.0, clock.walltime + 120.0  # 100 s down
+    memory = open_store(here=replace(this_process(), boot="two")).memory("prod")
+    assert memory.failures == (failure(-200.0),)
+    assert memory.hosts["h1"].turns == (-160.0,)
+
+
+# What is cheap because nothing changed
+
+
+def written(store, work):
+    """The transactions that `work` wrote."""
+    seen = []
+    store._database._watcher = lambda name, moment: seen.append(name) if moment == "after" else None
+    work()
+    return seen
+
+
+def test_a_look_at_what_is_known_already_writes_nothing(store, lock, clock):
+    incidents = (Incident("h1", "host", "its disk fails", 5.0),)
+    hosts = {"h1": replace(HOST, behind=frozenset({"web", "db", "api"})), "h2": HOST}
+
+    def look():
+        store.record_observation(lock, "prod", hosts)
+        store.put_incidents(lock, "prod", incidents)
+        store.record_failures(lock, "prod", ())
+
+    assert written(store, look) == ["record_observation", "put_incidents"]
+    clock.passes(60)
+    assert written(store, look) == []
+    hosts["h2"] = replace(HOST, silent_runs=1)
+    assert written(store, look) == ["record_observation"]
+    assert store.memory("prod").hosts == hosts
+
+
+def test_a_wall_clock_that_was_set_is_written_down_with_what_did_not_change(store, lock, clock):
+    """Else an age would be wrong by as much after the next boot."""
+    store.record_observation(lock, "prod", {"h1": HOST})
+    clock.walltime += 3600
+    assert written(store, lambda: store.record_observation(lock, "prod", {"h1": HOST})) == ["record_observation"]
+
+
+def test_who_looks_with_a_lost_lock_learns_it_though_there_is_nothing_to_write(open_store, clock):
+    store = open_store(here=replace(this_process(), boot="the one before"))
+    lock = store.lock("prod", "heal")
+    store.put_incidents(lock, "prod", ())
+    open_store().lock("prod", "heal")
+    with pytest.raises(YieldError):
+        store.record_observation(lock, "prod", {})
+    with pytest.raises(YieldError):
+        store.put_incidents(lock, "prod", ())
+
+
+# Forgetting a host, taking over, history
+
+
+def test_a_forgotten_host_is_not_known_any_more_but_a_persons_cordon_is(store, lock):
+    store.write_plan(lock, "prod", plan(1), hosts={"h1": HOST, "h2": HOST}, cordons=(("h1", Cordon("ann", 5.0)),))
+    store.forget_host(lock, "prod", "h1")
+    memory = store.memory("prod")
+    assert (set(memory.hosts), set(memory.cordons)) == ({"h2"}, {"h1"})
+
+
+def test_the_cordon_of_a_renamed_host_goes_over_to_its_new_name(store, lock):
+    mine, others = Cordon("ann", 5.0), Cordon("bob", 6.0)
+    store.write_plan(lock, "prod", plan(1), hosts={"old": HOST}, cordons=(("old", mine), ("a", mine), ("b", others)))
+    store.forget_host(lock, "prod", "old", renamed_to="new")
+    store.forget_host(lock, "prod", "a", renamed_to="b")
+    assert store.memory("prod").cordons == {"new": mine, "b": others}
+
+
+def test_a_take_over_replaces_wishes_and_unites_releases_and_those_of_the_hosts_win(store, lock):
+    deploy(store, lock, 1, release(1), release(2), good={1})
+    deploy(store, lock, 2, release(1, job="old"))
+    store.record_failures(lock, "prod", (failure(990.0),))
+    store.write_plan(lock, "prod", plan(3), cordons=(("h1", Cordon("ann", 5.0)),), hosts={"h1": HOST})
+    theirs = JobMemory(
+        Wish("web", 3, 5, owner="playbooks/web.yml"),
+        {2: release(2, command=("./other",)), 3: release(3)},
+        frozenset({2}),
+    )
+    cordons = {"h2": Cordon("bob", 6.0)}
+    generation = 2**32 + 47
+    store.take_over(lock, "prod", generation, {"web": theirs}, cordons)
+    memory = store.memory("prod")
+    assert memory.generation == generation
+    assert set(memory.jobs) == {"web"}
+    assert memory.jobs["web"].wish == theirs.wish
+    assert memory.jobs["web"].releases == {1: release(1), **theirs.releases}
+    assert memory.jobs["web"].good == {1, 2}
+    assert (memory.cordons, memory.failures, memory.hosts) == (cordons, (), {"h1": HOST})
+    store.write_plan(lock, "prod", plan(generation + 1))
+
+
+def test_a_take_over_that_leads_nowhere_newer_is_refused_and_changes_nothing(store, lock):
+    deploy(store, lock, 1, release(1))
+    with pytest.raises(StateError, match="can't be taken over at generation 1: 1 is known"):
+        store.take_over(lock, "prod", 1, {}, {})
+    assert set(store.memory("prod").jobs) == {"web"}
+
+
+def test_a_run_is_found_by_its_number_with_all_its_plans(store, lock):
+    store.write_plan(lock, "prod", rollout(1))
+    store.record_action(lock, 1, 0, "done", "")
+    store.write_plan(lock, "prod", plan(2))
+    lock.release(3, ("web.1 is held",))
+    with store.lock("prod", "heal") as later:
+        store.write_plan(later, "prod", plan(3))
+    run = store.run_of("prod", lock.run)
+    assert (run.command, run.exit_code, run.lines) == ("deploy", 3, ("web.1 is held",))
+    assert store.plans_of_run("prod", lock.run) == ((rollout(1), ("done", None, None)), (plan(2), ()))
+    assert store.run_of("prod", 99) is None
+    assert store.run_of("stage", lock.run) is None
+    assert store.plans_of_run("prod", 99) == ()
 
 
 # kill -9
@@ -265,10 +439,10 @@ def test_a_commit_is_on_disk_before_it_returns(store):
 def test_a_store_of_a_newer_fleetctl_is_refused_and_left_as_it_is(folder, store):
     store.close()
     with sqlite3.connect(folder / "store.sqlite") as database:
-        database.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
+        database.execute("UPDATE meta SET value = '3' WHERE name = 'schema'")
     database.close()
     before = (folder / "store.sqlite").read_bytes()
-    with pytest.raises(StateError, match=r"by a newer fleetctl \(schema 2; this one: 1\)") as told:
+    with pytest.raises(StateError, match=r"by a newer fleetctl \(schema 3; this one: 2\)") as told:
         Store.open(folder, clock=SetClock())
     assert told.value.hint == "update fleetctl here"
     assert (folder / "store.sqlite").read_bytes() == before
