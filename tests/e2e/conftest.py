@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.fleet import Fleet
 from tests.e2e.image import Unavailable, compose
 from tests.e2e.machines import HOSTS, Machines
+from tests.e2e.steady import Steady, SteadyFleet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,6 +71,22 @@ def fleet(machines: Machines, tmp_path: Path) -> Fleet:
 def one_host(machines: Machines, tmp_path: Path) -> Fleet:
     """A fleet of h1 alone."""
     return Fleet(machines, tmp_path, ("h1",))
+
+
+@pytest.fixture(scope="module")
+def _steady(_running_machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Steady:
+    return Steady(_running_machines, tmp_path_factory)
+
+
+@pytest.fixture
+def steady(_steady: Steady) -> Iterator[SteadyFleet]:
+    """Five replicas of `web` on five hosts, all as wished. One deployment serves all tests of a file that leave it so.
+
+    Each test breaks hosts of its own (`untouched`); they are mended for it.
+    """
+    fleet = _steady.fleet()
+    yield fleet
+    fleet.machines.mend()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tests.e2e.image import FOLDER
 from tests.e2e.machines import HOSTS, Machines, Program, wait_until
 from tests.e2e.reading import Status, Verdict, read_hosts, read_status
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FLEETCTL = Path(sys.executable).with_name("fleetctl")
+WRONG_CLOCK = FOLDER / "wrong_clock"
 CRON = {"LOGNAME": "root", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}  # and HOME: what cron hands to its commands
 
 # Logs a line, then answers "REPLICA EPOCH RELEASE"; while /tmp/not-ready is on the host it runs and does not listen.
@@ -96,11 +98,26 @@ class Fleet:
             made.mkdir(parents=True)
         self.inventory = machines.inventory(self.project / "inventory.yml", hosts)
         self.playbook = self.project / "web.yml"
+        self._surroundings: dict[str, str] = {}
 
     # fleetctl, as a program
 
     def environment(self) -> dict[str, str]:
-        return {"HOME": str(self.home), "FLEETCTL_STATE": str(self.state), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+        ours = {"HOME": str(self.home), "FLEETCTL_STATE": str(self.state), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+        return {**ours, **self._surroundings}
+
+    @contextmanager
+    def clock_off(self, *, wall_s: float = 0.0, boottime_s: float = 0.0) -> Iterator[None]:
+        """The controller's clocks are off for every command within; hosts keep theirs."""
+        self._surroundings = {
+            "PYTHONPATH": str(WRONG_CLOCK),
+            "TEST_WALL_OFF_S": str(wall_s),
+            "TEST_BOOTTIME_OFF_S": str(boottime_s),
+        }
+        try:
+            yield
+        finally:
+            self._surroundings = {}
 
     def run(self, *argv: str, env: Mapping[str, str] | None = None, cwd: Path | None = None,
             timeout_s: float = 120) -> Result:  # fmt: skip

@@ -214,11 +214,25 @@ class Machines:
 
     def cut_from_controller(self, host: str) -> None:
         """Only we can't reach it: its peers can."""
-        us = self.gateway
-        self.exec(host, "sh", "-c", f"iptables -I INPUT -s {us} -j DROP && iptables -I OUTPUT -d {us} -j DROP")
+        self._cut_from(host, (self.gateway,))
+
+    def cut_from_peers(self, host: str) -> None:
+        """Only its peers can't reach it: we can."""
+        self._cut_from(host, tuple(address for name, address in self.addresses.items() if name != host))
+
+    def _cut_from(self, host: str, addresses: tuple[str, ...]) -> None:
+        rules = (f"iptables -I INPUT -s {one} -j DROP && iptables -I OUTPUT -d {one} -j DROP" for one in addresses)
+        self.exec(host, "sh", "-c", " && ".join(rules))
+
+    def close_ssh_to_peers(self, *hosts: str) -> None:
+        """A firewall in front of port 22 lets nobody in but us; every other port stays open."""
+        for host in hosts:
+            self.exec(
+                host, "iptables", "-I", "INPUT", "-p", "tcp", "--dport", "22", "!", "-s", self.gateway, "-j", "DROP"
+            )
 
     def come_back(self, host: str) -> None:
-        """Ends cut_off and cut_from_controller."""
+        """Ends cut_off, cut_from_controller, cut_from_peers and close_ssh_to_peers."""
         self.exec(host, "iptables", "-F")
         self.await_ssh(host)
 
@@ -233,25 +247,55 @@ class Machines:
         self.exec(host, "/usr/sbin/sshd")
         self.await_ssh(host)
 
+    def hang_sshd(self, host: str) -> None:
+        """SIGSTOP: port 22 accepts and says no word; the machine and its programs live on."""
+        self.exec(host, "sh", "-c", "kill -STOP $(cat /run/sshd.pid)")
+        wait_until(lambda: self.first_words(host) == "hung", 5, f"sshd of {host} says no word")
+
+    def wake_sshd(self, host: str) -> None:
+        self.exec(host, "sh", "-c", "kill -CONT $(cat /run/sshd.pid)")
+        self.await_ssh(host)
+
+    def greet_with(self, host: str, size: int) -> None:
+        """root's login shell prints so many bytes before every command."""
+        greeting = f"head -c {size} /dev/zero | tr '\\0' x; echo  # greeting"
+        script = 'printf "%s\\n" "$1" | cat - /root/.bashrc > /root/.bashrc.new && mv /root/.bashrc.new /root/.bashrc'
+        self.exec(host, "sh", "-c", script, "sh", greeting)
+
     def kill_pid(self, host: str, pid: int) -> None:
         """kill -9 of one process."""
         self.exec(host, "kill", "-9", str(pid))
 
+    def mend(self) -> None:
+        """Whatever befell the hosts is over: all five run and are reachable; what lives there lives on."""
+        ssh = "[ -e /proc/$(cat /run/sshd.pid) ] && kill -CONT $(cat /run/sshd.pid) || /usr/sbin/sshd"
+
+        def mended(host: str) -> None:
+            self.exec(host, "sh", "-c", f"iptables -F && {{ {ssh}; }}")
+            self.await_ssh(host)
+
+        self._power_up()
+        self._everywhere(mended, HOSTS)
+
     def reset(self) -> None:
         """All five run, reachable and empty, whatever the last test did to them."""
-        rows = command("docker", "inspect", "-f", "{{.Id}} {{.State.Status}}", *self.containers.values()).splitlines()
-        states = {name: status for id_, status in (row.split() for row in rows)
-                  for name, container in self.containers.items() if id_.startswith(container)}  # fmt: skip
 
         def as_new(host: str) -> None:
-            if states[host] == "paused":
-                command("docker", "unpause", self.containers[host])
-            elif states[host] != "running":
-                command("docker", "start", self.containers[host])
             self.script(host, "wipe", *ROOTS.values(), user="root")
             self.await_ssh(host)
 
+        self._power_up()
         self._everywhere(as_new, HOSTS)
+
+    def _power_up(self) -> None:
+        rows = command("docker", "inspect", "-f", "{{.Id}} {{.State.Status}}", *self.containers.values()).splitlines()
+        states = {name: status for id_, status in (row.split() for row in rows)
+                  for name, container in self.containers.items() if id_.startswith(container)}  # fmt: skip
+        for host, state in states.items():
+            if state == "paused":
+                command("docker", "unpause", self.containers[host])
+            elif state != "running":
+                command("docker", "start", self.containers[host])
 
     # looking at a host
 
