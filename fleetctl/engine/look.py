@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fleetctl.engine.events import HostSeen
+from fleetctl.engine.pauses import Pauses
 from fleetctl.errors import FleetctlError, HostError
 from fleetctl.model.host import HostSpec
 from fleetctl.model.plan import Answer, Said
@@ -36,8 +37,9 @@ SIGHT_LIMIT_S = 40.0  # for all of one host: a healthy one that is installed ane
 WITNESS_SLACK_S = 3.0  # beyond the longest of its questions, all of which it asks at once
 LOOK_LIMIT_S = 60.0  # the slowest host and the witnesses together take less: longer means we were suspended
 LOOKS_MAX = 3
+STALL_S = 10.0  # a pause that ends all tries that are under way at once; a host that shows a banner has longer
 
-DEAD_LAYERS = (Silence.REFUSED, Silence.HUNG, Silence.SILENT)  # the most cautious first
+TRIED_AGAIN = (Silence.JUMP, Silence.REFUSED, Silence.HUNG, Silence.SILENT)  # the most cautious first
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +81,19 @@ async def look(
     """Every host of `desired` once; those in `known` failed three tries earlier in this run and are not tried again.
 
     `answers` are what witnesses said of them then; what was said of a host that answered all the same is forgotten.
-    A look that was suspended midway is dropped and made again.
+    A look that was suspended midway is dropped and made again: the tries it cut short prove nothing.
     """
     kept = tuple(answer for answer in answers if answer.question.about in known)
     for _ in range(LOOKS_MAX):
         begun = clock.now()
-        seen = await _look_once(desired, memory, links, clock, tell, known)
-        if clock.now() - begun < LOOK_LIMIT_S:
+        async with Pauses(clock) as pauses:
+            seen = await _look_once(desired, memory, links, clock, tell, known)
+            slept = pauses.longest_s() >= STALL_S
+        if not slept and clock.now() - begun < LOOK_LIMIT_S:
             return Seen(seen.snapshot, kept + seen.answers)
     raise FleetctlError(
-        f"a look at the hosts took over {LOOK_LIMIT_S:.0f} s, {LOOKS_MAX} times in a row: nothing was decided on it",
+        f"this machine stood still for over {STALL_S:.0f} s while it looked at the hosts, or took over "
+        f"{LOOK_LIMIT_S:.0f} s for it, {LOOKS_MAX} times in a row: nothing was decided on it",
         hint="is this machine being suspended, or starved of CPU? Try again when it is not.",
     )
 
@@ -180,14 +185,14 @@ async def _reach(sight: _Sight, links: Links) -> HostLink | None:
 
 
 def _is_final(sight: _Sight) -> bool:
-    """Whether trying again can't help: the host answered, and said no."""
-    return any(failure.silence not in DEAD_LAYERS for failure in sight.failures)
+    """Whether trying again can't help: the host answered, and said no. A jump host that can't be passed may be back."""
+    return any(failure.silence not in TRIED_AGAIN for failure in sight.failures)
 
 
 def _unreachable(failures: list[UnreachableError]) -> Unreachable:
     """What the tries came to: where they differ, the most cautious layer speaks for all."""
-    answered = [failure for failure in failures if failure.silence not in DEAD_LAYERS]
-    worst = answered[0] if answered else min(failures, key=lambda failure: DEAD_LAYERS.index(failure.silence))
+    answered = [failure for failure in failures if failure.silence not in TRIED_AGAIN]
+    worst = answered[0] if answered else min(failures, key=lambda failure: TRIED_AGAIN.index(failure.silence))
     return Unreachable(worst.silence, worst.reason, tries=len(failures), hint=worst.hint)
 
 

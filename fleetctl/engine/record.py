@@ -9,18 +9,22 @@ from fleetctl.model.memory import HostMemory
 from fleetctl.model.plan import Start, Stop
 from fleetctl.model.resources import Bytes
 from fleetctl.model.snapshot import InstanceReport, Phase, Reachable, Silence, Unreachable
+from fleetctl.model.verdict import Sign
+from fleetctl.plan.flapping import answered, turns_after
+from fleetctl.plan.verdicts import is_another_root
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fleetctl.model.desired import Desired
+    from fleetctl.model.instant import Instant
     from fleetctl.model.memory import Memory
     from fleetctl.model.plan import Plan
-    from fleetctl.model.snapshot import Snapshot
+    from fleetctl.model.snapshot import Observation, Snapshot
     from fleetctl.model.verdict import HostVerdict
 
 
-COUNTS_AS_SILENCE = (Silence.SILENT, Silence.HUNG)  # every other layer shows a machine that lives
+COUNTS_AS_SILENCE = (Silence.SILENT, Silence.HUNG)  # the other layers show a machine that lives, or nothing of it
 
 
 def forget_old_names(fleet: str, memory: Memory, snapshot: Snapshot) -> Memory:
@@ -54,8 +58,10 @@ def remember(
     specs = {host.name: host for host in desired.hosts}
     remembered = {name: host for name, host in before.hosts.items() if name not in snapshot.hosts}
     for name, seen in snapshot.hosts.items():
-        known = before.hosts.get(name, HostMemory())
+        known = _with_turns(before.hosts.get(name, HostMemory()), seen, snapshot.at)
         match seen:
+            case Reachable(report) if is_another_root(report, known):  # what was there is remembered, not this
+                remembered[name] = replace(known, silent_runs=0, silent_since=None, verdict=judged[name])
             case Reachable(report, address):
                 ours = report.instances if report.is_open_to(desired.fleet) else ()
                 remembered[name] = HostMemory(
@@ -65,8 +71,10 @@ def remember(
                     spec=specs.get(name),
                     host_id=report.host_id,
                     behind=known.behind,
+                    answered=known.answered,
+                    turns=known.turns,
                 )
-            case Unreachable(silence) if silence not in COUNTS_AS_SILENCE:
+            case Unreachable(silence) if silence not in COUNTS_AS_SILENCE or judged[name].sign is Sign.JUMP:
                 remembered[name] = replace(known, silent_runs=0, silent_since=None, verdict=judged[name])
             case Unreachable():
                 first = at_start.get(name, HostMemory())
@@ -75,6 +83,11 @@ def remember(
                     known, silent_runs=first.silent_runs + 1, silent_since=since, verdict=judged[name]
                 )
     return remembered
+
+
+def _with_turns(known: HostMemory, seen: Observation, at: Instant) -> HostMemory:
+    did = answered(seen)
+    return replace(known, answered=known.answered if did is None else did, turns=turns_after(known, did, at))
 
 
 def expect(before: Memory, plan: Plan, desired: Desired) -> dict[str, HostMemory]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fleetctl.model.plan import Question
 from fleetctl.model.snapshot import Silence
+from fleetctl.plan.verdicts import proves_life
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 WITNESSES = 3
 BANNER_TIMEOUT_S = 2.0
 PROBE_TIMEOUT_MAX_S = 10.0  # a verdict waits for the slowest answer: a job's own limit counts up to here
-WORTH_ASKING = (Silence.SILENT, Silence.REFUSED, Silence.HUNG)  # the other layers show a living host
+WORTH_ASKING = (Silence.SILENT, Silence.REFUSED, Silence.HUNG, Silence.JUMP)  # the other layers show a living host
 
 
 def questions(desired: Desired, snapshot: Snapshot, memory: Memory) -> tuple[Question, ...]:
     """What up to three witnesses are asked about each silent, refused or hung host: its SSH banner, and the ready
-    probes of the instances last known there. Sorted; nothing about a host that answered, or answered with a no."""
+    probes of the instances last known there. Sorted; nothing about a host that answered, or answered with a no.
+
+    They are asked of a host behind a jump host that can't be passed too: that never makes it lost, but whether it
+    lives is what a person wants to know next.
+    """
     specs = {host.name: host for host in desired.hosts}
     releases = _releases(desired, memory)
     asked: list[Question] = []
@@ -98,9 +103,8 @@ def _targets(
         ports = dict(instance.ports)
         if probe is None or probe.port not in ports or not instance.phase.wants_to_run:
             continue
-        if probe.kind == "tcp" and silence is Silence.HUNG:
-            continue  # a hung host's kernel accepts for the dead
-        yield ports[probe.port], probe, instance
+        if proves_life(probe.kind, silence):
+            yield ports[probe.port], probe, instance
 
 
 def _releases(desired: Desired, memory: Memory) -> dict[tuple[str, int], Release]:
