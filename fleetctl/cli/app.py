@@ -5,12 +5,29 @@ Imported by every command, so what is heavy (SSH, the store, YAML) is imported i
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fleetctl.cli.not_yet import Command, Group
+from fleetctl.cli.options import (
+    Adopt,
+    AllowUnreachable,
+    Check,
+    ExtraVars,
+    Force,
+    Host,
+    Hosts,
+    Inventory,
+    Job,
+    Json,
+    Limit,
+    Playbook,
+    Prune,
+    TakeOver,
+    Terms,
+    Why,
+)
 
 app = typer.Typer(
     name="fleetctl",
@@ -23,25 +40,6 @@ app = typer.Typer(
     "3 degraded: needs a human, 4 as wished but some hosts could not be reached, 5 someone else drives, "
     "130 interrupted.",
 )
-
-Inventory = Annotated[
-    Path | None,
-    typer.Option("-i", "--inventory", metavar="PATH", show_default=False,
-                 help="The inventory; else $FLEETCTL_INVENTORY, else that of the last deploy."),
-]  # fmt: skip
-Playbook = Annotated[Path, typer.Argument(metavar="PLAYBOOK", show_default=False)]
-Job = Annotated[str, typer.Argument(metavar="JOB", show_default=False)]
-ExtraVars = Annotated[
-    list[str] | None,
-    typer.Option("-e", "--extra-vars", metavar="KEY=VALUE|@FILE", show_default=False,
-                 help="A variable for the playbook's templates; wins over all others."),
-]  # fmt: skip
-Check = Annotated[bool, typer.Option("-C", "--check", help="Only say what would be done, as `plan` does.")]
-Force = Annotated[
-    bool,
-    typer.Option("--force", help="Act although too much of the fleet is lost. Never lifts doubt about single hosts."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON of a documented, versioned shape.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -69,6 +67,10 @@ def plan(
     playbook: Playbook,
     inventory: Inventory = None,
     extra_vars: ExtraVars = None,
+    limit: Limit = None,
+    prune: Prune = False,
+    adopt: Adopt = False,
+    allow_unreachable: AllowUnreachable = "0",
     force: Force = False,
     json: Json = False,
 ) -> int:
@@ -79,7 +81,8 @@ def plan(
     """
     from fleetctl.cli import commands
 
-    return commands.plan(playbook, inventory, extra_vars or [], force=force, as_json=json)
+    terms = Terms(limit, prune, adopt, allow_unreachable, force=force)
+    return commands.plan(playbook, inventory, extra_vars or [], terms, as_json=json)
 
 
 @app.command(cls=Command)
@@ -87,15 +90,24 @@ def deploy(
     playbook: Playbook,
     inventory: Inventory = None,
     extra_vars: ExtraVars = None,
+    limit: Limit = None,
+    prune: Prune = False,
+    adopt: Adopt = False,
+    allow_unreachable: AllowUnreachable = "0",
+    take_over: TakeOver = False,
     check: Check = False,
     force: Force = False,
 ) -> int:
-    """Bring the jobs of a playbook onto the hosts: what changed is replaced, what is missing is started."""
-    from fleetctl.cli import commands
+    """Bring the jobs of a playbook onto the hosts: what changed is replaced, what is missing is started.
 
+    Jobs that are gone from the playbook are shown and kept running, unless --prune stops them.
+    """
+    from fleetctl.cli import commands, driving
+
+    terms = Terms(limit, prune, adopt, allow_unreachable, take_over, force)
     if check:
-        return commands.plan(playbook, inventory, extra_vars or [], force=force, as_json=False)
-    return commands.deploy(playbook, inventory, extra_vars or [], force=force)
+        return commands.plan(playbook, inventory, extra_vars or [], terms, as_json=False)
+    return driving.deploy(playbook, inventory, extra_vars or [], terms)
 
 
 @app.command(cls=Command)
@@ -110,14 +122,24 @@ def status(inventory: Inventory = None, json: Json = False) -> int:
 
 
 @app.command(cls=Command)
-def heal(inventory: Inventory = None, check: Check = False, force: Force = False) -> int:
+def heal(
+    inventory: Inventory = None,
+    limit: Limit = None,
+    take_over: TakeOver = False,
+    check: Check = False,
+    force: Force = False,
+) -> int:
     """Bring back what is missing, on the hosts that live. Starts nothing new, replaces nothing that runs.
 
-    In a pipe or cron it says nothing where there was nothing to do.
+    Says what was found, what was done and what needs a human. In a pipe or cron it says only what changed since the
+    last one, and nothing where there was nothing to do.
     """
-    from fleetctl.cli import commands
+    from fleetctl.cli import commands, driving
 
-    return commands.heal_check(inventory, force=force) if check else commands.heal(inventory, force=force)
+    terms = Terms(limit, take_over=take_over, force=force)
+    if check:
+        return commands.heal_check(inventory, terms)
+    return driving.heal(inventory, terms)
 
 
 @app.command(cls=Command)
@@ -134,10 +156,70 @@ def logs(
 
 @app.command(cls=Command)
 def stop(job: Job, inventory: Inventory = None) -> int:
-    """Stop a job on all hosts. It stays stopped, also for heal, until its next deploy."""
-    from fleetctl.cli import commands
+    """Stop a job on all hosts. It stays stopped, also for heal, until `start` or its next deploy."""
+    from fleetctl.cli import driving
 
-    return commands.stop(job, inventory)
+    return driving.stop(job, inventory)
+
+
+@app.command(cls=Command)
+def start(job: Job, inventory: Inventory = None) -> int:
+    """Start a job that `stop` ended, as it was wished before."""
+    from fleetctl.cli import driving
+
+    return driving.start(job, inventory)
+
+
+@app.command(cls=Command)
+def restart(job: Job, inventory: Inventory = None) -> int:
+    """Replace what runs of a job by new instances of the same release, within its budget."""
+    from fleetctl.cli import driving
+
+    return driving.restart(job, inventory)
+
+
+@app.command(cls=Command)
+def scale(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB=N...", show_default=False)], inventory: Inventory = None
+) -> int:
+    """Give jobs another number of replicas, until their next deploy: `scale web=4 api=2`, or `scale web 4`."""
+    from fleetctl.cli import driving
+
+    return driving.scale(jobs, inventory)
+
+
+@app.command(cls=Command)
+def cordon(hosts: Hosts, inventory: Inventory = None, why: Why = "") -> int:
+    """Let hosts take no new work. What runs there goes on; `uncordon` ends it."""
+    from fleetctl.cli import driving
+
+    return driving.cordon(hosts, inventory, why)
+
+
+@app.command(cls=Command)
+def uncordon(hosts: Hosts, inventory: Inventory = None) -> int:
+    """Let hosts take work again."""
+    from fleetctl.cli import driving
+
+    return driving.uncordon(hosts, inventory)
+
+
+@app.command(cls=Command)
+def drain(
+    host: Host,
+    inventory: Inventory = None,
+    why: Why = "",
+    deadline: Annotated[
+        str, typer.Option("--deadline", metavar="TIME", help="How long to go on trying; 0s tries once.")
+    ] = "10m",
+) -> int:
+    """Cordon a host and move all work off it, each job within its budget; says what blocks it.
+
+    Exits 0 once nothing of ours runs there, 3 where the deadline passed before: the wish stays, and each heal goes on.
+    """
+    from fleetctl.cli import driving
+
+    return driving.drain(host, inventory, why, deadline)
 
 
 @app.command(cls=Command)

@@ -1,4 +1,4 @@
-"""What each command does once its options are parsed: one call of the engine, one value shown, one exit code."""
+"""The commands that only read: one call of the engine, one value shown, one exit code."""
 
 from __future__ import annotations
 
@@ -6,37 +6,33 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from fleetctl.cli.extra_vars import parse_extra_vars
+from fleetctl.cli.named import with_terms
 from fleetctl.cli.screen import Line, Screen, complain
 from fleetctl.cli.show_hosts import hosts_json, hosts_lines
 from fleetctl.cli.show_logs import all_asked, log_lines, unasked_lines
 from fleetctl.cli.show_plan import host_trouble_lines, plan_json, plan_lines
-from fleetctl.cli.show_run import is_worth_telling, repeats, run_lines
 from fleetctl.cli.show_status import status_json, status_lines
-from fleetctl.cli.tell import looking, telling
+from fleetctl.cli.tell import looking
 from fleetctl.cli.text import count
 from fleetctl.cli.wiring import (
     OpenFleet,
     chosen_inventory,
     digest_of,
-    drive,
     look,
     open_fleet,
     read_playbook,
     tail,
     wished_by,
 )
-from fleetctl.clock import SystemClock
 from fleetctl.engine.wishing import Change
-from fleetctl.errors import ExitCode, LiveRunError, UsageError
+from fleetctl.errors import ExitCode, UsageError
 from fleetctl.plan.outcome import exit_code
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fleetctl.cli.options import Terms
     from fleetctl.engine.read import View
-    from fleetctl.engine.run import RunResult
-
-RUNS_COMPARED = 100  # cron heals once a minute: more than an hour of them
 
 
 def check(playbook: Path, named: Path | None, extra_vars: list[str]) -> ExitCode:
@@ -51,15 +47,16 @@ def check(playbook: Path, named: Path | None, extra_vars: list[str]) -> ExitCode
     return ExitCode.AS_WISHED
 
 
-def plan(playbook: Path, named: Path | None, extra_vars: list[str], *, force: bool, as_json: bool) -> ExitCode:
+def plan(playbook: Path, named: Path | None, extra_vars: list[str], terms: Terms, *, as_json: bool) -> ExitCode:
     with open_fleet(named) as fleet:
         wished = read_playbook(playbook, fleet.inventory, parse_extra_vars(extra_vars))
-        return _show_plan(fleet, wished_by(wished, digest_of, force=force), as_json=as_json)
+        change = with_terms(wished_by(wished, digest_of), terms, fleet.inventory)
+        return _show_plan(fleet, change, as_json=as_json)
 
 
-def heal_check(named: Path | None, *, force: bool) -> ExitCode:
+def heal_check(named: Path | None, terms: Terms) -> ExitCode:
     with open_fleet(named) as fleet:
-        return _show_plan(fleet, Change(force=force), as_json=False)
+        return _show_plan(fleet, with_terms(Change(), terms, fleet.inventory), as_json=False)
 
 
 def _show_plan(fleet: OpenFleet, change: Change, *, as_json: bool) -> ExitCode:
@@ -74,47 +71,6 @@ def _show_plan(fleet: OpenFleet, change: Change, *, as_json: bool) -> ExitCode:
     if screen.terminal and not view.plan.actions:
         screen.say(f"{fleet.name}: nothing to do")
     return code
-
-
-def deploy(playbook: Path, named: Path | None, extra_vars: list[str], *, force: bool) -> ExitCode:
-    with open_fleet(named) as fleet:
-        wished = read_playbook(playbook, fleet.inventory, parse_extra_vars(extra_vars))
-        change = wished_by(wished, fleet.kept.keep, force=force)
-        code = _drive(fleet, f"deploy {playbook.name}", change)
-        fleet.kept.forget_unused(fleet.store.needed_artifacts())
-        return code
-
-
-def heal(named: Path | None, *, force: bool) -> ExitCode:
-    with open_fleet(named) as fleet:
-        try:
-            return _drive(fleet, "heal", Change(force=force))
-        except LiveRunError:
-            if Screen.standard().terminal:
-                raise
-            return ExitCode.YIELDED  # a live run does the work: nothing to tell who reads cron's mail
-
-
-def stop(job: str, named: Path | None) -> ExitCode:
-    with open_fleet(named) as fleet:
-        return _drive(fleet, f"stop {job}", Change(stops=(job,)))
-
-
-def _drive(fleet: OpenFleet, command: str, change: Change) -> ExitCode:
-    screen = Screen.standard()
-    earlier = fleet.store.runs(fleet.name, RUNS_COMPARED)
-
-    def report(result: RunResult) -> list[Line]:
-        lines = run_lines(result)
-        if screen.terminal or result.results:
-            return lines
-        same = command == "heal" and repeats(result.exit_code, lines, earlier, SystemClock().wall())
-        return lines if is_worth_telling(result) and not same else []
-
-    with telling(screen, len(fleet.inventory.hosts)) as tell:
-        result, lines = asyncio.run(drive(fleet, command, change, tell, report))
-    screen.show(lines)
-    return result.exit_code
 
 
 def status(named: Path | None, *, as_json: bool) -> ExitCode:

@@ -113,7 +113,7 @@ class _Story:
         playbook = _write_playbook(self.embedded.folder)
         self.chapter(f"Deploy {REPLICAS} copies of a small web server: fleetctl deploy {playbook.name}")
         wished = read_playbook(playbook, self.fleet.inventory, {})
-        change = await asyncio.to_thread(wished_by, wished, self.fleet.kept.keep, force=False)
+        change = await asyncio.to_thread(wished_by, wished, self.fleet.kept.keep)
         await self._drive("deploy", change, ExitCode.AS_WISHED)
 
     async def show_work(self) -> None:

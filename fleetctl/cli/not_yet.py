@@ -9,10 +9,10 @@ from typer.core import TyperCommand, TyperGroup
 from fleetctl.errors import NotSupportedError
 
 _OPTIONS = """
--l --limit -f --forks -u --user -k --ask-pass -K --ask-become-pass -b --become -D --diff -v --verbose
---json --watch --prune --take-over --forget --trust --lenient --follow
+-f --forks -u --user -k --ask-pass -K --ask-become-pass -b --become -D --diff -v --verbose
+--json --watch --forget --trust --lenient --follow
 """
-_COMMANDS = "init exec copy inventory rollback restart start scale drain cordon uncordon history endpoints"
+_COMMANDS = "init exec copy inventory rollback history endpoints"
 OPTIONS = frozenset(_OPTIONS.split())
 COMMANDS = frozenset(_COMMANDS.split())
 

@@ -70,7 +70,9 @@ class OpenFleet:
             return await redial(host, access, mode=mode, fleet=self.name)
 
         eligible = partial(match_remaining_hosts, inventory=self.inventory)
-        return Means(self.inventory, eligible, self.store, self.kept, Links(dial, dial_again), SystemClock(), tell)
+        return Means(
+            self.inventory, eligible, self.store, self.kept, Links(dial, dial_again, access.close), SystemClock(), tell
+        )
 
 
 def chosen_inventory(named: Path | None) -> Inventory:
@@ -110,10 +112,15 @@ def read_playbook(path: Path, inventory: Inventory, extra_vars: Mapping[str, obj
     return load_playbook(path, inventory, extra_vars)
 
 
-def wished_by(playbook: Playbook, name_of: Callable[[Path], Digest], *, force: bool) -> Change:
+def wished_by(playbook: Playbook, name_of: Callable[[Path], Digest]) -> Change:
     """The jobs of `playbook` with what they run, named by `name_of`: `digest_of` only looks, a keeper also keeps it."""
     builds = tuple(Build(job.spec, name_of(job.artifact) if job.artifact else None) for job in playbook.jobs)
-    return Change(deploys=builds, force=force)
+    return Change(deploys=builds, owner=owner_of(playbook.path))
+
+
+def owner_of(playbook: Path) -> str:
+    """What a playbook is called as the owner of its jobs, from wherever it is deployed: `playbooks/web.yml`."""
+    return "/".join(playbook.resolve().parts[-2:]).lstrip("/")
 
 
 async def look(fleet: OpenFleet, change: Change, tell: Tell) -> View:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetctl.cli import commands
+from fleetctl.cli import commands, driving
 from fleetctl.cli.main import main
+from fleetctl.clock import SystemClock
+from fleetctl.model.memory import HostMemory, Wish
+from fleetctl.state.store import Store
 from tests.cli import given
 
 if TYPE_CHECKING:
@@ -56,6 +60,18 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
+def deployed(here):
+    """The store as a deploy of `given.RELEASE` left it; h4 ran something and is gone from the inventory."""
+    with (
+        closing(Store.open(here / "state", clock=SystemClock())) as store,
+        store.lock("prod", "deploy web.yml") as lock,
+    ):
+        wish = Wish("web", 3, 3, owner="playbooks/web.yml")
+        plan, hosts = given.first_plan(), {"h4": HostMemory("10.0.0.4")}
+        store.write_plan(lock, "prod", plan, wishes=(wish,), releases=(given.RELEASE,), hosts=hosts)
+
+
+@pytest.fixture
 def typed(here, capsys):
     """`typed("status", "-i", "inv.yml")`, its output in a pipe."""
 
@@ -90,13 +106,14 @@ class Engine:
     result: object = None
     logs: tuple = ()
     events: tuple = ()
-    changes: list = None
+    changes: list = field(default_factory=list)
+    later: list = field(default_factory=list)  # results of several runs, before `result`
 
 
 @pytest.fixture
 def engine(monkeypatch) -> Engine:
     """In place of the engine: no host is asked, its values are those of `given`."""
-    stand_in = Engine(view=given.well(), changes=[])
+    stand_in = Engine(view=given.well())
 
     async def look(_fleet, change, _tell):
         stand_in.changes.append(change)
@@ -109,11 +126,12 @@ def engine(monkeypatch) -> Engine:
         stand_in.changes.append(change)
         for event in stand_in.events:
             tell(event)
-        if isinstance(stand_in.result, BaseException):
-            raise stand_in.result
-        return stand_in.result, report(stand_in.result)
+        result = stand_in.later.pop(0) if stand_in.later else stand_in.result
+        if isinstance(result, BaseException):
+            raise result
+        return result, report(result)
 
     monkeypatch.setattr(commands, "look", look)
     monkeypatch.setattr(commands, "tail", tail)
-    monkeypatch.setattr(commands, "drive", drive)
+    monkeypatch.setattr(driving, "drive", drive)
     return stand_in

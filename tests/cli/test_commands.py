@@ -264,16 +264,7 @@ def test_a_kept_inventory_that_is_gone_is_named(typed, here):
     assert "inv.yml" in refused.err
 
 
-# stop, status, hosts, logs
-
-
-def test_stop_wishes_the_job_stopped(typed, engine):
-    engine.result = given.result(ExitCode.AS_WISHED, given.done(given.stopping(), "exited 0"))
-    engine.events = (ActionEnded(given.done(given.stopping(), "exited 0")),)
-    stopped = typed("stop", "web", "-i", "inv.yml")
-    assert stopped.exit == 0
-    assert stopped.out.startswith("stopped web.0@41 on h1 (exited 0): ")
-    assert engine.changes == [Change(stops=("web",))]
+# status, hosts, logs
 
 
 def test_status_where_all_is_well_ends_with_0(typed, engine):

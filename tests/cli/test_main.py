@@ -29,9 +29,8 @@ def test_the_version_is_told_without_importing_what_is_heavy(in_a_process):
 @pytest.mark.parametrize(
     ("argv", "told_as"),
     [
-        (["deploy", "web.yml", "--limit", "eu"], "not supported yet: --limit"),
-        (["deploy", "web.yml", "--limit=eu"], "not supported yet: --limit"),
-        (["heal", "--watch"], "not supported yet: --watch"),
+        (["deploy", "web.yml", "--forks", "5"], "not supported yet: --forks"),
+        (["deploy", "web.yml", "--forks=5"], "not supported yet: --forks"),
         (["deploy", "web.yml", "-b"], "not supported yet: -b"),
         (["logs", "web", "--json"], "not supported yet: --json"),
         (["rollback", "web"], "not supported yet: rollback"),

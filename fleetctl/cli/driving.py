@@ -1,0 +1,153 @@
+"""The commands that change a fleet: names are checked, then a run under the lock is made and told."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fleetctl.cli.extra_vars import parse_extra_vars
+from fleetctl.cli.named import named_hosts, named_jobs, named_scales, seconds_of, with_terms
+from fleetctl.cli.screen import Line, Screen
+from fleetctl.cli.show_drain import blocked_lines, drained_lines
+from fleetctl.cli.show_run import is_worth_telling, repeats, run_lines
+from fleetctl.cli.tell import telling
+from fleetctl.cli.wiring import OpenFleet, drive, open_fleet, read_playbook, wished_by
+from fleetctl.clock import SystemClock
+from fleetctl.engine.drain import drain as engine_drain
+from fleetctl.engine.wishing import Change
+from fleetctl.errors import ExitCode, LiveRunError
+from fleetctl.model.memory import Cordon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from fleetctl.cli.options import Terms
+    from fleetctl.engine.run import RunResult
+
+RUNS_COMPARED = 100  # cron heals once a minute: more than an hour of them
+
+
+def deploy(playbook: Path, named: Path | None, extra_vars: list[str], terms: Terms) -> ExitCode:
+    with open_fleet(named) as fleet:
+        wished = read_playbook(playbook, fleet.inventory, parse_extra_vars(extra_vars))
+        within = with_terms(Change(), terms, fleet.inventory)  # refused before anything is kept
+        built = wished_by(wished, fleet.kept.keep)
+        change = replace(within, deploys=built.deploys, owner=built.owner)
+        code = _drive(fleet, f"deploy {playbook.name}{terms.words()}", change)
+        fleet.kept.forget_unused(fleet.store.needed_artifacts())
+        return code
+
+
+def heal(named: Path | None, terms: Terms) -> ExitCode:
+    with open_fleet(named) as fleet:
+        change = with_terms(Change(), terms, fleet.inventory)
+        try:
+            return _drive(fleet, f"heal{terms.words()}", change)
+        except LiveRunError:
+            if Screen.standard().terminal:
+                raise
+            return ExitCode.YIELDED  # a live run does the work: nothing to tell who reads cron's mail
+
+
+def stop(job: str, named: Path | None) -> ExitCode:
+    return _of_jobs("stop", [job], named, lambda jobs: Change(stops=jobs))
+
+
+def start(job: str, named: Path | None) -> ExitCode:
+    return _of_jobs("start", [job], named, lambda jobs: Change(starts=jobs))
+
+
+def restart(job: str, named: Path | None) -> ExitCode:
+    return _of_jobs("restart", [job], named, lambda jobs: Change(restarts=jobs))
+
+
+def scale(words: list[str], named: Path | None) -> ExitCode:
+    with open_fleet(named) as fleet:
+        scales = named_scales(words, fleet.inventory, fleet.store.memory(fleet.name))
+        told = " ".join(f"{job}={replicas}" for job, replicas in scales)
+        return _drive(fleet, f"scale {told}", Change(scales=scales))
+
+
+def cordon(hosts: list[str], named: Path | None, why: str) -> ExitCode:
+    with open_fleet(named) as fleet:
+        names = named_hosts(hosts, fleet.inventory, fleet.store.memory(fleet.name))
+        return _drive(fleet, f"cordon {' '.join(names)}", _cordoning(fleet, names, why, drains=False))
+
+
+def uncordon(hosts: list[str], named: Path | None) -> ExitCode:
+    with open_fleet(named) as fleet:
+        names = named_hosts(hosts, fleet.inventory, fleet.store.memory(fleet.name))
+        return _drive(fleet, f"uncordon {' '.join(names)}", Change(uncordons=names))
+
+
+def drain(host: str, named: Path | None, why: str, deadline: str) -> ExitCode:
+    deadline_s = seconds_of("--deadline", deadline)
+    with open_fleet(named) as fleet:
+        names = named_hosts([host], fleet.inventory, fleet.store.memory(fleet.name))
+        return asyncio.run(_drain(fleet, host, _cordoning(fleet, names, why, drains=True), deadline_s))
+
+
+async def _drain(fleet: OpenFleet, host: str, first: Change, deadline_s: float) -> ExitCode:
+    screen = Screen.standard()
+    wishes = [first]  # once the wish is written down, each further try is what a heal would do
+
+    async def one_run() -> RunResult:
+        change = wishes.pop() if wishes else Change()
+        return await _one_run(fleet, f"drain {host}", change, screen)
+
+    def is_wished() -> bool:
+        word = cordons_of(fleet).get(host)
+        return word is not None and word.drains
+
+    ended = await engine_drain(
+        host,
+        one_run,
+        clock=SystemClock(),
+        deadline_s=deadline_s,
+        tell_blocked=lambda reasons: screen.show(blocked_lines(host, reasons)),
+        goes_on=is_wished,
+    )
+    screen.show(drained_lines(host, ended, deadline_s, is_wished=is_wished()))
+    return ExitCode.DEGRADED if ended.blocked_by else ExitCode.AS_WISHED
+
+
+def cordons_of(fleet: OpenFleet) -> Mapping[str, Cordon]:
+    return fleet.store.memory(fleet.name).cordons
+
+
+async def _one_run(fleet: OpenFleet, command: str, change: Change, screen: Screen) -> RunResult:
+    """Of several: its actions are told, and nothing is summed up."""
+    with telling(screen, len(fleet.inventory.hosts)) as tell:
+        result, _ = await drive(fleet, command, change, tell, run_lines)
+    return result
+
+
+def _cordoning(fleet: OpenFleet, names: tuple[str, ...], why: str, *, drains: bool) -> Change:
+    by = fleet.store.author.rpartition(":")[0]
+    word = Cordon(by, SystemClock().wall(), why, drains)
+    return Change(cordons=tuple((name, word) for name in names))
+
+
+def _of_jobs(verb: str, words: list[str], named: Path | None, change: Callable[[tuple[str, ...]], Change]) -> ExitCode:
+    with open_fleet(named) as fleet:
+        jobs = named_jobs(words, fleet.inventory, fleet.store.memory(fleet.name))
+        return _drive(fleet, f"{verb} {' '.join(jobs)}", change(jobs))
+
+
+def _drive(fleet: OpenFleet, command: str, change: Change) -> ExitCode:
+    screen = Screen.standard()
+    earlier = fleet.store.runs(fleet.name, RUNS_COMPARED)
+
+    def report(result: RunResult) -> list[Line]:
+        lines = run_lines(result)
+        if screen.terminal or result.results:
+            return lines
+        same = command == "heal" and repeats(result.exit_code, lines, earlier, SystemClock().wall())
+        return lines if is_worth_telling(result) and not same else []
+
+    with telling(screen, len(fleet.inventory.hosts)) as tell:
+        result, lines = asyncio.run(drive(fleet, command, change, tell, report))
+    screen.show(lines)
+    return result.exit_code
