@@ -16,7 +16,7 @@ from fleetctl.plan.rollout import replace_what_is_down, roll_forward
 from fleetctl.plan.running import keep_running
 from fleetctl.plan.scene import Scene, Standing, release_to_start, replicas_of, runs_like
 from fleetctl.plan.surplus import stop_surplus
-from fleetctl.plan.verdicts import too_much_lost
+from fleetctl.plan.verdicts import common_causes, too_much_lost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +71,7 @@ def _nothing(scene: Scene, excess: str) -> Plan:
 
 def _tell_what_is_left_alone(draft: Draft) -> None:
     scene = draft.scene
+    draft.held += common_causes(scene.desired, scene.verdicts, scene.memory, scene.now)
     copies = [copy for some in scene.copies.values() for copy in some]
     for host in sorted(host for host, standing in scene.standing.items() if standing is Standing.UNKNOWN):
         there = [str(copy.name) for copy in copies if copy.host == host and copy.is_unknown]
