@@ -96,13 +96,17 @@ class LiveRunError(YieldError):
     """Another run holds the run lock: it does the work, and nothing was touched."""
 
 
+class DrivenElsewhereError(YieldError):
+    """The fleet was driven by somebody else, or from another store, since this store last did: nothing was touched."""
+
+
 class StaleOrderError(YieldError):
     """A host has seen a newer generation, or this one by another author: somebody else drives the fleet now."""
 
     def __init__(self, host: str, generation: int, author: str) -> None:
         super().__init__(
             f"{host} refused the order: generation {generation} by {author} is newer",
-            hint="let them finish, then run `fleetctl status` with the store that drives this fleet",
+            hint="let them finish, then drive the fleet with their store; to take over in turn: fleetctl heal --take-over",
         )
         self.host, self.generation, self.author = host, generation, author
 

@@ -6,8 +6,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, assert_never
 
 from fleetctl.cli.actions import doing, fetch_line, fetching, result_lines
+from fleetctl.cli.screen import Line
 from fleetctl.cli.text import clean, count
-from fleetctl.engine.events import ActionBegan, ActionEnded, FetchBegan, FetchEnded, HostSeen, PlanMade, Uploading
+from fleetctl.engine.events import (
+    ActionBegan,
+    ActionEnded,
+    FetchBegan,
+    FetchEnded,
+    HostSeen,
+    PlanMade,
+    TookOver,
+    Uploading,
+)
 from fleetctl.model.plan import Upload
 
 if TYPE_CHECKING:
@@ -47,6 +57,13 @@ def _tell_plainly(screen: Screen, event: Event) -> None:
         screen.show(result_lines(event.result))
     elif isinstance(event, FetchEnded):
         screen.show([fetch_line(event)])
+    elif isinstance(event, TookOver):
+        screen.show([_took_over_line(event)])
+
+
+def _took_over_line(event: TookOver) -> Line:
+    before = f"{event.driver} (generation {event.generation})"
+    return Line(f"took over from {before}: {count(event.jobs, 'job')}, as {event.host} keeps them")
 
 
 class _Live:
@@ -75,6 +92,8 @@ class _Live:
             case FetchEnded():
                 self._progress.remove_task(self._fetches.pop((event.host, event.artifact)))
                 self._screen.show([fetch_line(event)])
+            case TookOver():
+                self._screen.show([_took_over_line(event)])
             case ActionEnded():
                 row = self._rows.pop(event.result.action, None)
                 if row is not None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from fleetctl.model.desired import Desired
 from fleetctl.model.plan import Action, Plan
-from fleetctl.model.snapshot import Observation
+from fleetctl.model.snapshot import Observation, Snapshot
 
 
 class Outcome(Enum):
@@ -35,7 +36,11 @@ class HostSeen:
 
 @dataclass(frozen=True, slots=True)
 class PlanMade:
+    """A sweep's plan, and what it was made from."""
+
     plan: Plan
+    desired: Desired
+    snapshot: Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +78,15 @@ class FetchEnded:
     error: str = ""  # why that host's copy did not come back
 
 
-Event = HostSeen | PlanMade | ActionBegan | Uploading | ActionEnded | FetchBegan | FetchEnded
+@dataclass(frozen=True, slots=True)
+class TookOver:
+    """The store was made anew from what a host keeps."""
+
+    driver: str  # who drove before, as user@machine
+    generation: int  # the newest one of theirs that was seen
+    host: str  # that kept it
+    jobs: int
+
+
+Event = HostSeen | PlanMade | ActionBegan | Uploading | ActionEnded | FetchBegan | FetchEnded | TookOver
 Tell = Callable[[Event], None]

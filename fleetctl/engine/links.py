@@ -70,6 +70,10 @@ class HostLink(Protocol):
 
     async def neighbours(self, peers: Mapping[str, tuple[str, int]]) -> tuple[Reach, ...]: ...
 
+    async def wishes(self) -> dict[str, Any] | None:
+        """What it was last given to keep of its fleet, whatever that is."""
+        ...
+
     async def logs(self, instance: InstanceName, lines: int) -> tuple[str, ...]: ...
 
     async def close(self) -> None: ...
@@ -88,10 +92,10 @@ class Redial(Protocol):
 
 
 class Links:
-    """The living links of one run, at most one a host."""
+    """The living links of one run, at most one a host. `hang_up` ends what they share, once they are closed."""
 
-    def __init__(self, dial: Dial, redial: Redial) -> None:
-        self._dial, self._redial = dial, redial
+    def __init__(self, dial: Dial, redial: Redial, hang_up: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._dial, self._redial, self._hang_up = dial, redial, hang_up
         self._links: dict[str, HostLink] = {}
         self._opening: dict[str, asyncio.Lock] = {}
 
@@ -106,7 +110,7 @@ class Links:
     async def _keep(self, host: HostSpec, link: HostLink) -> HostLink:
         before, self._links[host.name] = self._links.get(host.name), link
         if before is not None:
-            await _close(before)
+            await _close(before.close)
         return link
 
     async def ask(self, host: HostSpec, call: Callable[[HostLink], Awaitable[T]]) -> T:
@@ -127,12 +131,14 @@ class Links:
 
     async def close(self) -> None:
         links, self._links = list(self._links.values()), {}
-        await asyncio.gather(*(_close(link) for link in links))
+        await asyncio.gather(*(_close(link.close) for link in links))
+        if self._hang_up is not None:
+            await _close(self._hang_up)
 
 
-async def _close(link: HostLink) -> None:
+async def _close(close: Callable[[], Awaitable[None]]) -> None:
     try:
         async with asyncio.timeout(CLOSE_LIMIT_S):
-            await link.close()
+            await close()
     except (TimeoutError, OSError):
         return  # the other side is gone: nothing is left to close

@@ -1,4 +1,4 @@
-"""What is sent with an order: the start of an instance spelled out, and the wishes a host keeps."""
+"""What is sent with an order: the start of an instance spelled out."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from fleetctl.errors import FleetctlError
 from fleetctl.model.template import Template, render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from fleetctl.model.desired import Desired
-    from fleetctl.model.job import JobSpec, ReadyProbe, Release
-    from fleetctl.model.memory import Wish
+    from fleetctl.model.job import ReadyProbe, Release
     from fleetctl.model.plan import Start
-    from fleetctl.model.replica import Generation
     from fleetctl.model.template import Text
 
 # Not yet keys of the playbook: DESIGN section 4's defaults, 1 s doubling to 5 min, back to 1 s after 10 min.
@@ -80,22 +76,4 @@ def _probe(ready: ReadyProbe, port: int) -> dict[str, Any]:
         "failures": ready.failures,
         "successes": ready.successes,
         "grace_s": ready.grace_s,
-    }
-
-
-def wishes_for_hosts(generation: Generation, wishes: Iterable[Wish], specs: Iterable[JobSpec]) -> dict[str, Any]:
-    """The fleet's newest wishes, as every host keeps them: who finds only the hosts can read what was wanted."""
-    patterns = {spec.name: spec.hosts for spec in specs}
-    return {
-        "generation": generation,
-        "jobs": [
-            {
-                "job": wish.job,
-                "release": wish.release,
-                "replicas": wish.replicas,
-                "stopped": wish.stopped,
-                "hosts": patterns.get(wish.job, ""),
-            }
-            for wish in sorted(wishes, key=lambda wish: wish.job)
-        ],
     }

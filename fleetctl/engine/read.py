@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 from fleetctl.engine.look import look
 from fleetctl.engine.record import forget_old_names
 from fleetctl.engine.run import refuse
+from fleetctl.engine.take_over import driven_elsewhere
 from fleetctl.engine.wishing import Change, desired, lay_over
-from fleetctl.errors import FleetctlError
+from fleetctl.errors import DrivenElsewhereError, FleetctlError
 from fleetctl.model.desired import Desired
 from fleetctl.model.memory import Memory
 from fleetctl.model.plan import Plan
 from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.snapshot import Snapshot
 from fleetctl.model.verdict import HostVerdict
+from fleetctl.plan.ownership import one_name_each, other_driver
 from fleetctl.plan.reconcile import make_plan
 from fleetctl.plan.verdicts import verdicts
 
@@ -37,23 +39,32 @@ class View:
     snapshot: Snapshot
     verdicts: Mapping[str, HostVerdict]
     plan: Plan
+    driven_elsewhere: DrivenElsewhereError | None = None  # then all but the snapshot is what an old memory makes of it
 
 
 async def view(means: Means, change: Change) -> View:
-    """One look. Raises UsageError where `change` is refused, as the run itself would."""
+    """One look. Raises UsageError where `change` is refused, as the run itself would.
+
+    Where somebody else drove the fleet since, that is in the view: who shows what runs may still show it.
+    """
     try:
         wished = lay_over(means.store.memory(means.fleet), change)
         memory = wished.memory
         wanted = desired(wished, means.inventory, means.eligible, change, Generation(memory.generation + 1))
         seen = await look(wanted, memory, means.links, means.clock, means.tell, known={})
+        named = one_name_each(wanted, seen.snapshot, memory)
+        wanted, snapshot = named.desired, named.snapshot
+        driver = other_driver(means.fleet, snapshot, memory.generation, means.store.author)
+        elsewhere = None if driver is None else await driven_elsewhere(means, driver, memory)
     finally:
         await means.links.close()
-    memory = forget_old_names(means.fleet, memory, seen.snapshot)
+    memory = forget_old_names(means.fleet, named.memory, snapshot)
     now = means.clock.now()
-    judged = verdicts(wanted, seen.snapshot, seen.answers, memory, now)
-    refuse(wanted, seen.snapshot, judged, memory)
-    plan = make_plan(wanted, seen.snapshot, judged, memory, now)
-    return View(wanted, memory, seen.snapshot, judged, plan)
+    judged = verdicts(wanted, snapshot, seen.answers, memory, now)
+    if elsewhere is None:
+        refuse(wanted, snapshot, judged, memory)
+    plan = make_plan(wanted, snapshot, judged, memory, now)
+    return View(wanted, memory, snapshot, judged, plan, elsewhere)
 
 
 @dataclass(frozen=True, slots=True)

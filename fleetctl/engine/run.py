@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleetctl.clock import Clock
 from fleetctl.engine.events import ActionResult, Outcome, PlanMade, Tell
@@ -14,9 +14,11 @@ from fleetctl.engine.execute import Orders, execute
 from fleetctl.engine.fetch_back import Gone, fetch_back
 from fleetctl.engine.links import Links
 from fleetctl.engine.look import look
-from fleetctl.engine.orders import spec_of, wishes_for_hosts
+from fleetctl.engine.orders import spec_of
+from fleetctl.engine.pauses import Pauses
 from fleetctl.engine.record import expect, forget_old_names, remember
-from fleetctl.engine.wishing import Change, Eligible, desired, lay_over
+from fleetctl.engine.take_over import driven_elsewhere, take_over
+from fleetctl.engine.wishing import Change, Eligible, Wished, desired, lay_over
 from fleetctl.errors import (
     ChangedError,
     ExitCode,
@@ -37,17 +39,17 @@ from fleetctl.model.verdict import HostVerdict
 from fleetctl.plan.check import violations
 from fleetctl.plan.neighbours import neighbours
 from fleetctl.plan.outcome import exit_code, newly_good
-from fleetctl.plan.ownership import own_hosts, refuse_foreign_driver, refuse_shared_roots
+from fleetctl.plan.ownership import one_name_each, other_driver, owes_a_claim, own_hosts, refuse_shared_roots
 from fleetctl.plan.reconcile import make_plan, refusals
 from fleetctl.plan.sources import needed, sources
-from fleetctl.plan.verdicts import verdicts
+from fleetctl.plan.verdicts import SNAPSHOT_HOLDS_S, is_stale, verdicts
 from fleetctl.state.artifacts import KeptArtifacts
+from fleetctl.state.handover import pack
 from fleetctl.state.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fleetctl.engine.wishing import Wished
     from fleetctl.model.job import Digest
     from fleetctl.model.memory import HostMemory
     from fleetctl.state.store import RunLock
@@ -125,6 +127,8 @@ class _Sweep:
     snapshot: Snapshot
     verdicts: Mapping[str, HostVerdict]
     plan: Plan
+    wished: Wished
+    owes_a_claim: bool  # some host may obey another driver, or nobody keeps the newest wishes
 
 
 class _Run:
@@ -132,24 +136,33 @@ class _Run:
 
     def __init__(self, means: Means, lock: RunLock, change: Change) -> None:
         self.means, self.lock, self.change = means, lock, change
-        before = means.store.memory(means.fleet)
-        self.at_start: Mapping[str, HostMemory] = before.hosts
-        self.fresh_from = Generation(before.generation + 1)
+        self.begin()
         self.pending = True  # the change is not yet written down
         self.lost: dict[str, Unreachable] = {}
         self.answers: tuple[Answer, ...] = ()
         self.failed: set[StepKey] = set()
         self.results: list[ActionResult] = []
 
+    def begin(self) -> None:
+        before = self.means.store.memory(self.means.fleet)
+        self.at_start: Mapping[str, HostMemory] = before.hosts
+        self.fresh_from = Generation(before.generation + 1)
+
     async def sweep_until_done(self) -> RunResult:
         claims_left = CLAIMS_MAX
+        if self.change.take_over:
+            await self._take_over()
         for number in range(1, SWEEPS_MAX + 1):
             sweep = await self._decide()
-            if not sweep.plan.actions and not self._has_new_wish():
+            if not sweep.plan.actions and not (self.pending and sweep.wished.is_new) and not sweep.owes_a_claim:
                 return await self._finish(sweep, number)
+            blob = pack(sweep.plan.generation, self.means.store.driver, sweep.wished.memory)
             self._write_down(sweep)
+            if is_stale(sweep.snapshot.at, self.means.clock.now()):
+                self._look_at_all_again()
+                continue
             try:
-                claimed = await self._claim(sweep)
+                claimed = await self._claim(sweep, blob)
             except (ChangedError, UnansweredError) as error:
                 claims_left -= 1
                 if not claims_left:
@@ -160,28 +173,55 @@ class _Run:
                 await self._execute(sweep)
         return await self._finish(await self._decide(), SWEEPS_MAX)
 
+    async def _take_over(self) -> None:
+        """Whatever the change is: it is laid over what the hosts keep, not over what an older store knows."""
+        means = self.means
+        wished = self._wished(Change())
+        wanted = desired(wished, means.inventory, means.eligible, Change(), self.fresh_from)
+        seen = await look(wanted, wished.memory, means.links, means.clock, means.tell, known={})
+        self.lost, self.answers = seen.snapshot.unreachable(), seen.answers
+        named = one_name_each(wanted, seen.snapshot, wished.memory)
+        refuse_shared_roots(named.snapshot)
+        driver = other_driver(means.fleet, named.snapshot, wished.memory.generation, means.store.author)
+        if driver is not None:
+            await take_over(means, self.lock, named.snapshot, driver, wished.memory)
+            self.begin()
+
+    def _look_at_all_again(self) -> None:
+        """This machine slept: what did not answer then is tried anew. What refused an order is left alone as before."""
+        self.lost = {host: why for host, why in self.lost.items() if not why.tries}
+        self.answers = ()
+
     async def _decide(self) -> _Sweep:
         """Observe, judge and plan; what was learned is written down."""
         means = self.means
-        wished = self._wished()
+        wished = self._wished(self.change)
         memory = wished.memory
         wanted = desired(wished, means.inventory, means.eligible, self.change, self.fresh_from)
         seen = await look(wanted, memory, means.links, means.clock, means.tell, known=self.lost, answers=self.answers)
         self.lost, self.answers = seen.snapshot.unreachable(), seen.answers
-        memory = forget_old_names(means.fleet, memory, seen.snapshot)
-        refuse_foreign_driver(means.fleet, seen.snapshot, memory.generation, means.store.author)
+        named = one_name_each(wanted, seen.snapshot, memory)
+        wanted, snapshot = named.desired, named.snapshot
+        memory = forget_old_names(means.fleet, named.memory, snapshot)
+        driver = other_driver(means.fleet, snapshot, memory.generation, means.store.author)
+        if driver is not None:
+            raise await driven_elsewhere(means, driver, memory)
         now = means.clock.now()
-        judged = verdicts(wanted, seen.snapshot, seen.answers, memory, now)
+        judged = verdicts(wanted, snapshot, seen.answers, memory, now)
         if self.pending:  # later, what can't be kept any more is held back: something was touched
-            refuse(wanted, seen.snapshot, judged, memory)
-        plan = make_plan(wanted, seen.snapshot, judged, memory, now)
-        means.tell(PlanMade(plan))
-        _distrust(plan, wanted, seen.snapshot, judged, memory)
-        hosts = remember(wanted, memory, seen.snapshot, judged, at_start=self.at_start)
+            refuse(wanted, snapshot, judged, memory)
+        plan = make_plan(wanted, snapshot, judged, memory, now)
+        means.tell(PlanMade(plan, wanted, snapshot))
+        _distrust(plan, wanted, snapshot, judged, memory)
+        hosts = remember(wanted, memory, snapshot, judged, at_start=self.at_start)
         means.store.record_observation(self.lock, means.fleet, hosts)
-        return _Sweep(wanted, replace(memory, hosts={**memory.hosts, **hosts}), seen.snapshot, judged, plan)
+        for old, new in named.renamed.items():
+            means.store.forget_host(self.lock, means.fleet, old, renamed_to=new)
+        owes = owes_a_claim(means.fleet, snapshot, memory.generation, means.store.author)
+        memory = replace(memory, hosts={**memory.hosts, **hosts})
+        return _Sweep(wanted, memory, snapshot, judged, plan, wished, owes)
 
-    def _wished(self) -> Wished:
+    def _wished(self, change: Change) -> Wished:
         """The store's memory with the change laid over it. Silent runs are those before this run, whatever it wrote."""
         memory = self.means.store.memory(self.means.fleet)
         silence = {
@@ -193,15 +233,11 @@ class _Run:
             for name, host in memory.hosts.items()
         }
         memory = replace(memory, hosts=silence, failed_steps=frozenset(self.failed))
-        return lay_over(memory, self.change)
-
-    def _has_new_wish(self) -> bool:
-        return self.pending and self._wished().is_new
+        return lay_over(memory, change)
 
     def _write_down(self, sweep: _Sweep) -> None:
         """The plan and what changes by it. Raises UsageError where a new wish can't be carried out as it is planned."""
-        means, plan = self.means, sweep.plan
-        wished = self._wished()
+        means, plan, wished = self.means, sweep.plan, sweep.wished
         for action in plan.actions if self.pending else ():
             if isinstance(action, Start) and action.instance.job in self.change.rolls:
                 _refuse_unrenderable(action, sweep.desired)
@@ -219,17 +255,12 @@ class _Run:
         )
         self.pending = False
 
-    async def _claim(self, sweep: _Sweep) -> bool:
+    async def _claim(self, sweep: _Sweep, blob: dict[str, Any]) -> bool:
         """Raise the guard of every reachable host in one message each; whether all took it.
 
         One that can't, as for want of disk, is left alone for the rest of the run: look again, and plan without it.
         """
         means, plan = self.means, sweep.plan
-        blob = wishes_for_hosts(
-            plan.generation,
-            (job.wish for job in self._wished().memory.jobs.values()),
-            (wanted.release.spec for wanted in sweep.desired.jobs),
-        )
         self.lock.assert_held()
 
         async def claim(host: str, serial: int) -> None:
@@ -256,7 +287,7 @@ class _Run:
             raise refused[0]
         unable = [error for error in refused if isinstance(error, HostError) and not _asks_for_another_look(error)]
         for error in unable:
-            self.lost[error.host] = Unreachable(Silence.AGENT, error.reason, tries=1, hint=error.hint)
+            self.lost[error.host] = Unreachable(Silence.AGENT, error.reason, tries=0, hint=error.hint)  # it answered
         if refused and not unable:
             raise refused[0]
         return not refused
@@ -270,6 +301,16 @@ class _Run:
 
     async def _execute(self, sweep: _Sweep) -> None:
         means, generation = self.means, sweep.plan.generation
+        pauses = Pauses(means.clock)
+
+        def may_order() -> None:
+            """However quickly the lease was renewed after a sleep: the plan was made before it."""
+            self.lock.assert_held()
+            if pauses.longest_s() > SNAPSHOT_HOLDS_S:
+                raise YieldError(
+                    f"this machine slept while plan {generation} was carried out: nothing more of it is sent",
+                    hint="the next run looks again and goes on from here",
+                )
 
         def record(index: int, result: ActionResult) -> None:
             means.store.record_action(self.lock, generation, index, result.outcome.value, result.detail)
@@ -287,11 +328,12 @@ class _Run:
             author=means.store.author,
             links=means.links,
             kept=kept,
-            assert_held=self.lock.assert_held,
+            assert_held=may_order,
             record=record,
             tell=means.tell,
         )
-        results = await execute(sweep.plan, orders)
+        async with pauses:
+            results = await execute(sweep.plan, orders)
         self.results += results
         for result in results:
             if result.outcome is not Outcome.DONE:
@@ -299,7 +341,7 @@ class _Run:
 
     def _gone(self, sweep: _Sweep) -> tuple[Gone, ...]:
         """What the plan uploads and is kept no more, and the hosts that it can be fetched back from."""
-        specs = {host.name: host for host in self.means.inventory.hosts}
+        specs = {host.name: host for host in sweep.desired.hosts}
         return tuple(
             Gone(
                 artifact,

@@ -18,6 +18,7 @@ await       {"instance": NAME, "until": "ready"|"stopped", "for_s": float, "time
             "instance": ROW and "log": [last lines, at most 20]. `ready` needs for_s of it in one piece; without a
             probe that is counted from when the program began. `failed`: only a new order, or another port, can help
 logs        {"instance": NAME, "lines": int}           -> {"lines": [str], "dropped_bytes": int}
+wishes      {}                                         -> {"wishes": ANY}; what the newest claim gave, or null
 neighbours  {"peers": [{"host": str, "address": str, "port": int}]} -> {"reach": [REACH]}; kept and reported for ever
 
 Claim and orders (each has "generation": int and "author": str; refused as `stale` when the guard is newer, or has the
@@ -50,7 +51,7 @@ REACH   {"host": str, "address": str, "port": int, "ok": bool, "age_s": float}; 
         reached once, and the age is that of the newest success; the answer to `neighbours` is of just now
 REPORT  {"serial": int, "boot": str, "boottime_s": float, "wallclock_s": float, "address": str,
          "host_id": str, "fleet": str|null, "program": {"version": str, "digest": str, "protocol": int},
-         "guard": {"generation": int, "author": str, "at": float}, "wishes": ANY,
+         "guard": {"generation": int, "author": str, "at": float},
          "facts": {"cpu_milli": int, "memory_bytes": int, "disk_total_bytes": int, "disk_free_bytes": int,
                    "kernel": str, "arch": str, "python": str, "limits": "advisory"},
          "ports_in_use": [int], "artifacts": [str], "instances": [ROW], "reach": [REACH], "notes": [str]}
@@ -79,7 +80,7 @@ MISMATCH, TIMEOUT, FAILED_WAIT = "mismatch", "timeout", "failed"
 MALFORMED, UNKNOWN_INSTANCE, NO_SPACE, INTERNAL = "malformed", "unknown_instance", "no_space", "internal"
 NO_AGENT = "no_agent"  # asked of a look, which only reads
 
-READING = ("observe", "probe", "await", "logs", "neighbours")
+READING = ("observe", "probe", "await", "logs", "wishes", "neighbours")
 ORDERS = ("claim", "start", "stop", "adopt", "discard")
 
 # The bootstrap (entry.py), which every connection runs first: see its own docstring for the hello and its verbs.

@@ -198,6 +198,10 @@ def read_logs(host, _channel, request):
     return {"lines": found.last_lines(lines), "dropped_bytes": found.row()["dropped_bytes"]}
 
 
+def wishes(host, _channel, _request):
+    return {"wishes": host.guard.wishes}
+
+
 def neighbours(host, channel, request):
     peers = listed(request.get("peers"), "peers", PEERS_MAX)
     for place, peer in enumerate(peers):
@@ -267,6 +271,7 @@ VERBS = {
     "probe": probe,
     "await": wait,
     "logs": read_logs,
+    "wishes": wishes,
     "neighbours": neighbours,
     "claim": claim,
     "start": start,
@@ -274,7 +279,7 @@ VERBS = {
     "adopt": adopt,
     "discard": discard,
 }
-LOOK_VERBS = ("observe", "probe", "logs")
+LOOK_VERBS = ("observe", "probe", "logs", "wishes")
 
 
 # Answering

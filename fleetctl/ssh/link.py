@@ -196,6 +196,10 @@ class Link:
         rows = [{"host": host, "address": address, "port": port} for host, (address, port) in sorted(peers.items())]
         return (await self._ask(wire.Reached, "neighbours", NEIGHBOURS_S, peers=rows)).report()
 
+    async def wishes(self) -> dict[str, Any] | None:
+        """What the newest claim gave the host to keep, unchecked; absent before one."""
+        return (await self._ask(wire.Wished, "wishes", ORDER_S)).wishes
+
     async def logs(self, instance: InstanceName, lines: int) -> tuple[str, ...]:
         """The last lines of an instance's output."""
         wanted = min(lines, wire.LOG_LINES_MAX)

@@ -267,6 +267,12 @@ class About(_Said):
     instance: Row
 
 
+class Wished(_Said):
+    """What `claim` left there, back again: whoever rebuilds something from it validates it."""
+
+    wishes: dict[str, Any] | None
+
+
 class Logged(_Said):
     lines: Annotated[list[LogLine], Field(max_length=LOG_LINES_MAX)]
 

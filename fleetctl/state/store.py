@@ -16,6 +16,7 @@ from fleetctl.errors import StateError
 from fleetctl.model.memory import Memory
 from fleetctl.state import rows, trouble
 from fleetctl.state.database import Database
+from fleetctl.state.handover import Driver
 from fleetctl.state.identity import this_process
 from fleetctl.state.lock import RunLock
 from fleetctl.state.migration import migrate
@@ -86,6 +87,11 @@ class Store:
     def author(self) -> str:
         """Names this controller, in the guards of hosts: `ann@desk:3f2a…`."""
         return f"{self._process.user}@{self._process.host}:{self._store_id}"
+
+    @property
+    def driver(self) -> Driver:
+        """The same for people, with where this store is."""
+        return Driver(self._process.user, self._process.host, str(self._database.path.parent.absolute()))
 
     # Which fleets, and what is known of them
 

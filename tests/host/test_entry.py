@@ -34,6 +34,7 @@ def test_a_look_at_a_host_with_nothing_on_it_writes_nothing(host, tmp_path):
     assert link.linked == {"linked": 1, "by": "look"}
     report = link.ask("observe")["report"]
     assert (report["instances"], report["fleet"], report["host_id"]) == ([], None, "")
+    assert link.ask("wishes")["wishes"] is None
     assert report["facts"]["cpu_milli"] > 0
     assert "no agent" in report["notes"][0]
     with pytest.raises(RefusedError) as caught:
@@ -56,6 +57,7 @@ def test_a_look_links_to_a_living_agent(host):
 def test_a_look_where_the_agent_is_dead_tells_what_the_files_and_proc_say(host, tmp_path):
     host.run("web.0@1", "echo hello; exec sleep 1000")
     host.run("web.1@1", "echo bye; exec sleep 1000")
+    host.order("claim", generation=2, fleet="test", serial=host.report()["serial"], wishes={"jobs": ["web"]})
     pid = host.ready("web.0@1")["pid"]
     other = host.ready("web.1@1")["pid"]
     host.until("web.1@1", lambda _: host.lines("web.1@1") == ["bye"])
@@ -70,6 +72,7 @@ def test_a_look_where_the_agent_is_dead_tells_what_the_files_and_proc_say(host, 
     assert (rows["web.0@1"]["phase"], rows["web.0@1"]["pid"]) == ("ready", pid)
     assert (rows["web.1@1"]["phase"], rows["web.1@1"]["pid"]) == ("waiting", None)
     assert rows["web.1@1"]["last_exit"] == "unknown"
+    assert link.ask("wishes")["wishes"] == {"jobs": ["web"]}
     assert link.ask("logs", instance="web.0@1", lines=5)["lines"] == ["hello"]
     link.close()
     assert tree(tmp_path) == before

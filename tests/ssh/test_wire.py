@@ -43,7 +43,6 @@ REPORT = {
     "fleet": None,
     "program": {"version": "0.1.0", "digest": "d", "protocol": 1},
     "guard": {"generation": 47, "author": "me", "at": 3.0},
-    "wishes": {"anything": ["at", "all"]},
     "facts": {
         "cpu_milli": 4000,
         "memory_bytes": 1,
@@ -138,7 +137,7 @@ def test_what_is_not_of_the_agreed_shape_is_refused(place, value):
         report(changed(place, value))
 
 
-@pytest.mark.parametrize("missing", [key for key in REPORT if key not in ("program", "wishes", "of a newer host")])
+@pytest.mark.parametrize("missing", [key for key in REPORT if key not in ("program", "of a newer host")])
 def test_a_report_with_a_part_missing_is_refused(missing):
     with pytest.raises(GarbledError, match=missing):
         report({key: value for key, value in REPORT.items() if key != missing})
@@ -148,6 +147,17 @@ def test_words_are_cut_and_cleaned():
     seen = report(changed("notes", ["a\x1b]0;owned\x07b\nc\u202ed" + "x" * 10_000]))
     assert seen.notes[0].startswith("a\ufffd]0;owned\ufffdb c\ufffdd")
     assert len(seen.notes[0]) == wire.TEXT_CHARS_MAX
+
+
+@pytest.mark.parametrize("said", [None, {"anything": ["at", "all"]}])
+def test_what_a_host_keeps_is_passed_on_as_it_is(said):
+    assert wire.parse(wire.Wished, {"wishes": said}).wishes == said
+
+
+@pytest.mark.parametrize("said", [{}, {"wishes": ["web"]}, {"wishes": "web"}])
+def test_what_a_host_keeps_is_an_object_or_nothing(said):
+    with pytest.raises(GarbledError):
+        wire.parse(wire.Wished, said)
 
 
 def test_log_lines_keep_tabs_and_nothing_else_that_a_terminal_obeys():

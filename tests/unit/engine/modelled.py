@@ -7,6 +7,7 @@ A story is one coroutine in one virtual loop, so that time goes on from run to r
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +31,17 @@ from fleetctl.model.job import Digest, JobSpec, PortRequest, ReadyProbe, StopPol
 from fleetctl.model.plan import Answer, Said
 from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
-from fleetctl.model.snapshot import Facts, Guard, HostReport, InstanceReport, Phase, Reach, Silence
+from fleetctl.model.snapshot import (
+    Facts,
+    Guard,
+    HostReport,
+    InstanceReport,
+    Phase,
+    Problem,
+    ProblemKind,
+    Reach,
+    Silence,
+)
 from fleetctl.model.unreachable import UnreachableError
 from fleetctl.state.store import Store
 from tests.unit.engine.virtual import LoopClock
@@ -99,6 +110,7 @@ class Machine:
     agent: int = 1  # which one, counted from 1: links end with it
     tries_neighbours: bool = True
     root_id: str = ""
+    wishes: dict[str, Any] | None = None  # as the newest claim gave them
 
     def __post_init__(self) -> None:
         self.root_id = f"id of {self.spec.name}"
@@ -109,12 +121,21 @@ class Machine:
     def row(self, name: InstanceName) -> InstanceReport:
         """As of now: what runs gets ready by itself, unless its artifact is a bad one."""
         row = self.rows[name]
-        if row.phase is not Phase.STARTING or row.artifact in self.fleet.never_ready:
+        if row.phase is not Phase.STARTING or self.program(name) in self.fleet.never_ready:
             return replace(row, age_s=self.now() - self.began[name])
         lasted = self.now() - self.began[name] - READY_AFTER_S
         if lasted < 0:
             return replace(row, age_s=self.now() - self.began[name])
         return replace(row, phase=Phase.READY, ready_for_s=lasted, ever_ready=True, age_s=lasted + READY_AFTER_S)
+
+    def program(self, name: InstanceName) -> str:
+        """What it runs: its artifact, or a program that its host has."""
+        return self.rows[name].artifact or str(self.specs[name]["argv"][0])
+
+    def known(self, name: InstanceName) -> InstanceReport:
+        if name not in self.rows:
+            raise HostError(self.spec.name, f"there is no {name} on this host")
+        return self.row(name)
 
     def runs(self) -> list[InstanceName]:
         """What has a process, whether anybody can see it or not."""
@@ -146,11 +167,12 @@ class Machine:
 
     def answers_probe(self, kind: str, port: int) -> bool:
         if kind == "banner":
-            return self.state in (UP, ONLY_PEERS)
+            return self.state in (UP, ONLY_PEERS) and port == self.spec.port
         listens = {
             number for name in self.runs() if self.row(name).phase is Phase.READY for _, number in self.rows[name].ports
         }
-        return self.state in (UP, ONLY_PEERS, REFUSED) and port in listens
+        accepts_for_the_dead = self.state == PAUSED and kind == "tcp"
+        return (self.state in (UP, ONLY_PEERS, REFUSED) or accepts_for_the_dead) and port in listens
 
 
 class ModelLink:
@@ -225,6 +247,7 @@ class ModelLink:
             if serial != machine.serial:
                 raise ChangedError(self.name, machine.serial)
             machine.belongs_to = fleet
+            machine.wishes = json.loads(json.dumps(wishes))
             machine.admit(generation, author)
             return machine.serial
 
@@ -243,7 +266,7 @@ class ModelLink:
                 return machine.row(instance)
             if machine.fleet.refuses_start(self.name, instance):
                 raise HostError(self.name, f"refused to start {instance}")
-            assert spec["artifact"] in machine.artifacts, "started without its artifact"
+            assert spec["artifact"] in {*machine.artifacts, None}, "started without its artifact"
             ports = set(spec["ports"].values())
             held = {number for row in machine.rows.values() if row.phase.holds_room for _, number in row.ports}
             assert not ports & held, f"{instance} is given a port of {self.name} that is held"
@@ -260,6 +283,9 @@ class ModelLink:
                 resources=Resources(MilliCpu(spec["resources"]["cpu_milli"]), Bytes(spec["resources"]["memory_bytes"])),
                 pid=1000 + len(machine.rows),
             )
+            if machine.program(instance) in machine.fleet.can_not_run:
+                problem = Problem(ProblemKind.NOT_EXECUTABLE, "it can't be executed")
+                machine.rows[instance] = replace(machine.rows[instance], phase=Phase.FAILED, pid=None, problem=problem)
             used = sum(row.resources.cpu for row in machine.rows.values() if row.phase.holds_room)
             assert used <= CPU, f"{self.name} is given more than it has room for"
             return machine.row(instance)
@@ -271,10 +297,11 @@ class ModelLink:
 
         def stopped() -> InstanceReport:
             assert reason
+            known = machine.known(instance)
             machine.admit(generation, author)
-            if machine.rows[instance].phase is not Phase.STOPPED:
+            if known.phase is not Phase.STOPPED:
                 machine.serial += 1
-                machine.rows[instance] = replace(machine.rows[instance], phase=Phase.STOPPED, pid=None)
+                machine.rows[instance] = replace(known, phase=Phase.STOPPED, pid=None, ready_for_s=None, reason=reason)
             return machine.row(instance)
 
         return await self._message("stop", str(instance), stopped, order=True)
@@ -284,13 +311,15 @@ class ModelLink:
         await self._message("wait", str(instance), lambda: None)
         while True:
             await self._alive()
-            row = machine.row(instance)
+            row = machine.known(instance)
             if until == "stopped" and row.phase is Phase.STOPPED:
                 return row
             if until == "ready" and row.phase is Phase.READY and (row.ready_for_s or 0.0) >= for_s - 1e-9:
                 return row
-            if machine.now() >= end:
-                raise WaitError(self.name, f"{instance} was not {until}", log=("its last words",), timed_out=True)
+            hopeless = until == "ready" and row.phase in (Phase.STOPPED, Phase.FAILED)
+            if hopeless or machine.now() >= end:
+                log = self._lines(instance, 20)
+                raise WaitError(self.name, f"{instance} was not {until}", log=log, timed_out=not hopeless)
             await asyncio.sleep(0.1)
 
     async def upload(self, *, generation: Generation, author: str, digest: Digest, source: Path, progress: Any) -> None:
@@ -327,14 +356,27 @@ class ModelLink:
         machines = self.machine.fleet.machines
 
         def tried() -> tuple[Reach, ...]:
+            found = []
             for peer, (address, port) in peers.items() if self.machine.tries_neighbours else ():
-                self.machine.tried[peer] = Reach(peer, address, port, ok=machines[peer].answers_probe("banner", port))
-            return tuple(self.machine.tried.values())
+                now = Reach(peer, address, port, ok=machines[peer].answers_probe("banner", port))
+                before = self.machine.tried.get(peer)
+                once = before is not None and before.ok and (before.address, before.port) == (address, port)
+                self.machine.tried[peer] = replace(now, ok=now.ok or once)  # whoever was reached once stays so
+                found.append(now)
+            return tuple(found)
 
         return await self._message("neighbours", "", tried)
 
+    async def wishes(self) -> dict[str, Any] | None:
+        return await self._message("wishes", "", lambda: self.machine.wishes)
+
     async def logs(self, instance: InstanceName, lines: int) -> tuple[str, ...]:
-        return ()
+        return await self._message("logs", str(instance), lambda: self._lines(instance, lines))
+
+    def _lines(self, instance: InstanceName, lines: int) -> tuple[str, ...]:
+        """All that any program of this fleet ever says."""
+        ran = self.machine.known(instance).phase is not Phase.FAILED
+        return ("its last words",)[:lines] if ran else ()
 
     async def close(self) -> None:
         self.closed = True
@@ -364,7 +406,8 @@ class ModelFleet:
         self.inventory = Inventory("test", folder / "hosts.yml", specs, {"all": tuple(self.machines)})
         self.store = Store.open(folder / "state", clock=LoopClock())
         self.faults: dict[tuple[str, str, str], Callable[[], None]] = {}
-        self.never_ready: set[Digest] = set()
+        self.never_ready: set[str] = set()  # artifacts, or programs that hosts have: what runs them never listens
+        self.can_not_run: set[str] = set()  # likewise: can't be executed
         self.full_disks: set[str] = set()
         self.kept: Kept | KeptArtifacts = Kept()
         self.contents: dict[Digest, Path] = {}  # of the artifacts that can be fetched
@@ -414,6 +457,8 @@ class ModelFleet:
             raise UnreachableError(host.name, Silence.SILENT, "no machine has this address")
         if machine.state != UP:
             takes_s, silence = SILENCES[machine.state]
+            if machine.state == LOCKED:
+                on_banner()
             await asyncio.sleep(takes_s)
             raise UnreachableError(host.name, silence, silence.value)
         on_banner()

@@ -7,7 +7,15 @@ from functools import wraps
 import pytest
 
 from fleetctl.engine.events import ActionEnded
-from fleetctl.errors import ExitCode, FleetctlError, StaleOrderError, StateError, UsageError, YieldError
+from fleetctl.errors import (
+    DrivenElsewhereError,
+    ExitCode,
+    FleetctlError,
+    StaleOrderError,
+    StateError,
+    UsageError,
+    YieldError,
+)
 from fleetctl.model.job import PortRequest, ReadyProbe
 from fleetctl.model.plan import Stop
 from fleetctl.model.template import Template
@@ -236,7 +244,7 @@ async def test_a_second_store_is_refused_before_any_order(fleet, tmp_path):
     await fleet.deploy(web())
     count = len(fleet.orders)
     other = Store.open(tmp_path / "other", clock=LoopClock())
-    with pytest.raises(StaleOrderError, match="is newer"):
+    with pytest.raises(DrivenElsewhereError, match=r"driven last by .*this store knows nothing of it"):
         await fleet.run((await _wish(web())), store=other)
     assert fleet.orders_since(count) == []
 
