@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from fleetctl.config.groups import Variable
+from fleetctl.config.jump_arguments import USER, parse_jump_arguments
 from fleetctl.config.quantities import parse_cpu, parse_size, shown
 from fleetctl.config.ranges import is_ip, parse_port
 from fleetctl.config.source import Encrypted, Problems
 from fleetctl.config.suggest import did_you_mean, is_slip, nearest
-from fleetctl.model.host import Capacity, HostSpec
+from fleetctl.model.host import Capacity, HostSpec, Jump
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
 
 _Value = TypeVar("_Value")
 
 _OURS = ("fleet", "labels", "capacity", "reserved", "peer_address", "fleet_root", "fleet_python", "fleet_known_hosts")
 _ANSIBLE = ("ansible_host", "ansible_port", "ansible_user", "ansible_ssh_private_key_file")
+_SSH_ARGUMENTS = ("ansible_ssh_common_args", "ansible_ssh_extra_args")  # in the order in which ssh gets them
 _LATER = ("repair", "reboot")
 _OLD_NAMES = {
     "ansible_ssh_host": "ansible_host",
@@ -46,7 +48,6 @@ _SUSPECTED_TYPOS_OF = (*_ANSIBLE, "ansible_connection", "ansible_become", "ansib
 _AMOUNTS = ("cpu", "memory", "disk")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _HOST_ADDRESS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?")
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*\$?")
 _PYTHON = re.compile(r"[A-Za-z0-9_/~.][A-Za-z0-9_/~.+-]*")
 _DEFAULT_PYTHON = "python3"
 
@@ -61,7 +62,7 @@ def host_spec(name: str, variables: Mapping[str, Variable], folder: Path, proble
 
 def refusal(key: str, value: object) -> str | None:
     """Why a variable can't stand in an inventory yet, if so."""
-    if key in _OURS or key in _ANSIBLE or key in _HARMLESS or value in _ASKS_NOTHING.get(key, ()):
+    if key in (*_OURS, *_ANSIBLE, *_SSH_ARGUMENTS, *_HARMLESS) or value in _ASKS_NOTHING.get(key, ()):
         return None
     if key in _LATER:
         return f"not supported yet: {key}"
@@ -102,6 +103,7 @@ class _HostVariables:
             root=self._read("fleet_root", _parse_root),
             python=self._read("fleet_python", _parse_python) or self._ansible_python(),
             known_hosts=self._path("fleet_known_hosts"),
+            jumps=self._jumps(),
         )
 
     def _read(self, key: str, parse: Callable[[object], _Value]) -> _Value | None:
@@ -117,6 +119,11 @@ class _HostVariables:
     def _path(self, key: str) -> Path | None:
         text = self._read(key, _parse_text)
         return None if text is None else self.folder / Path(text).expanduser()
+
+    def _jumps(self) -> tuple[Jump, ...]:
+        """As ssh has it: the first arguments that name a way count."""
+        found = [self._read(key, parse_jump_arguments) for key in _SSH_ARGUMENTS]
+        return next((jumps for jumps in found if jumps), ())
 
     def _ansible_python(self) -> str:
         """An interpreter that Ansible was told to use is good for us too; its ways of looking for one are not ours."""
@@ -208,7 +215,7 @@ def parse_address(value: object) -> str:
 
 def _parse_user(value: object) -> str:
     text = _parse_text(value)
-    if not _USER.fullmatch(text):
+    if not USER.fullmatch(text):
         raise ValueError(f"must be the name of a user, not {shown(text)}")
     return text
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import ipaddress
 import os
+import re
 import socket
 import sys
 from contextlib import suppress
@@ -16,12 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import asyncssh
+from asyncssh.constants import OPEN_ADMINISTRATIVELY_PROHIBITED
 
 from fleetctl.embedded.processes import end_processes_under
 from fleetctl.embedded.session import Wire, run_command
 from fleetctl.embedded.tap import Piece, Unwatched, Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from asyncssh.channel import SSHChannel
 
 SHELL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # as sshd gives it to a root login
@@ -42,6 +47,7 @@ class EmbeddedHost:
     noisy: bool = False  # its login shell prints before each command, SFTP included
     no_sftp: bool = False
     sessions_max: int = 10
+    forwards: bool = False  # it may be passed through, as a jump host, to other hosts on loopback
     watch: Watch = field(default_factory=Unwatched)
     orders: int = 0  # messages that change it, seen on its links
     logins: int = 0
@@ -230,6 +236,13 @@ def _transport_of(connection: asyncssh.SSHServerConnection) -> asyncio.Transport
     return transport
 
 
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
 class _Files(asyncssh.SFTPServer):
     """SFTP as sftp-server does it: relative paths start at home."""
 
@@ -266,6 +279,26 @@ class _Door(asyncssh.SSHServer):
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         return username == getpass.getuser() and key.public_data == self._host.client_key.public_data
+
+    def connection_requested(
+        self, dest_host: str, dest_port: int, _orig_host: str, _orig_port: int
+    ) -> Coroutine[None, None, asyncssh.SSHTCPSession[bytes]]:
+        if not self._host.forwards or not _is_loopback(dest_host):
+            raise asyncssh.ChannelOpenError(OPEN_ADMINISTRATIVELY_PROHIBITED, "open failed")
+        return self._forward(dest_host, dest_port)
+
+    async def _forward(self, host: str, port: int) -> asyncssh.SSHTCPSession[bytes]:
+        """Fails in the words of sshd: those of the system call."""
+        try:
+            forwarded = await self._connection.forward_connection(host, port)
+        except asyncssh.ChannelOpenError as error:
+            number = re.search(r"\[Errno (\d+)\]", error.reason)
+            raise asyncssh.ChannelOpenError(
+                error.code, os.strerror(int(number[1])) if number else error.reason
+            ) from None
+        if self._connection not in self._host.connections:  # lost meanwhile: nobody else would end it
+            forwarded.close()
+        return cast("asyncssh.SSHTCPSession[bytes]", forwarded)
 
     def session_requested(
         self,

@@ -27,7 +27,8 @@ class Jump:
     user: str | None = None  # absent: the user who runs fleetctl
 
     def __str__(self) -> str:
-        return f"{self.user + '@' if self.user else ''}{self.address}{f':{self.port}' if self.port != 22 else ''}"
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{self.user + '@' if self.user else ''}{address}{f':{self.port}' if self.port != 22 else ''}"
 
 
 @dataclass(frozen=True, slots=True)

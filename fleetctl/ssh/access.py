@@ -1,6 +1,6 @@
 """What one run needs to get onto hosts: keys, known hosts, algorithms and the gates that bound how many at once.
 
-Everything is parsed once, on first use, and kept for the run. Nothing here connects to a host.
+Everything is parsed once, on first use, and kept for the run; so are the connections to jump hosts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 
 from fleetctl.errors import FleetctlError
+from fleetctl.ssh.jumps import Jumps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -99,12 +100,17 @@ class _KeyFile:
 
 @dataclass(slots=True)
 class Access:
-    """Make one for a run, inside its event loop, and hand it to every connection of that run."""
+    """Make one for a run, inside its event loop, and hand it to every connection of that run. Close it after them."""
 
     _keys: dict[Path, _KeyFile] = field(default_factory=dict)
     _known_hosts: dict[Path | None, KnownHosts] = field(default_factory=dict)
     _logins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOGINS_MAX))
     uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_MAX))
+    jumps: Jumps = field(default_factory=Jumps)
+
+    async def close(self) -> None:
+        """Hang up on the jump hosts."""
+        await self.jumps.close()
 
     def login(self, host: HostSpec) -> Login:
         """Raises AccessError where the key that the inventory names can't be used."""

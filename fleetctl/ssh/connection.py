@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncssh
@@ -17,10 +18,11 @@ from fleetctl.model.host import HostSpec
 from fleetctl.model.snapshot import Silence
 from fleetctl.model.unreachable import UnreachableError
 from fleetctl.ssh.access import CIPHERS, KEX, Access, AccessError, KnownHosts
+from fleetctl.ssh.jumps import answers
 from fleetctl.ssh.reach import TransientError, by_hand, place, reach
+from fleetctl.ssh.tunnel import reach_through
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
@@ -54,13 +56,33 @@ class Connection:
 
 async def dial(host: HostSpec, access: Access, *, on_banner: Callable[[], None] = lambda: None) -> Connection:
     """One fresh connection to `host`. Raises UnreachableError; TransientError where another try is worth it."""
+    if host.jumps:
+        return await _dial_through(host, access, on_banner)
     sock = await reach(host)
     on_banner()
     try:
-        return await _login(host, sock, access)
+        return await _login(host, access, sock.getpeername()[0], sock=sock)
     except BaseException:
         sock.close()
         raise
+
+
+async def _dial_through(host: HostSpec, access: Access, on_banner: Callable[[], None]) -> Connection:
+    """Nothing is said of a host behind a jump host that does not answer when the try has failed."""
+    jump = await access.jumps.connection(host, partial(dial, access=access))
+    try:
+        tunnel = await reach_through(jump, host)
+        on_banner()
+        try:
+            return await _login(host, access, "", tunnel=tunnel)
+        except BaseException:
+            tunnel.close()
+            raise
+    except TransientError as error:
+        if await answers(jump):
+            raise
+        what = f"jump host {host.jumps[-1]}: it stopped answering while {host.name} was tried"
+        raise TransientError(host.name, Silence.JUMP, what, hint=by_hand(jump.host)) from error
 
 
 Loaded = TypeVar("Loaded")
@@ -98,8 +120,8 @@ class _Client(asyncssh.SSHClient):
         return False
 
 
-async def _login(host: HostSpec, sock: socket.socket, access: Access) -> Connection:
-    peer = sock.getpeername()[0]
+async def _login(host: HostSpec, access: Access, peer: str, **way: Any) -> Connection:
+    """`peer` is the address that the host has for us; empty where only a jump host knows it."""
     known = _usable(host, Silence.HOST_KEY, access.known_hosts)
     offered = _usable(host, Silence.LOGIN, access.login)
     client = _Client()
@@ -111,12 +133,12 @@ async def _login(host: HostSpec, sock: socket.socket, access: Access) -> Connect
             ssh = await asyncssh.connect(
                 host.address,
                 host.port,
-                sock=sock,
                 client_factory=lambda: client,
                 known_hosts=known.parsed,
                 server_host_key_algs=known.key_types(host, peer),
                 client_keys=keys,
                 **_USER_INDEPENDENT,
+                **way,
                 **({"username": host.user} if host.user else {}),
             )
     except asyncssh.HostKeyNotVerifiable as error:
@@ -190,7 +212,8 @@ def _host_key_error(
     """What is wrong with the key that a host showed, with fingerprints to compare and the commands that mend it."""
     file = known.files[0]
     name = host.address if host.port == 22 else f"[{host.address}]:{host.port}"
-    scan = f"ssh-keyscan {f'-p {host.port} ' if host.port != 22 else ''}{host.address} >> {file}"
+    port = f"-p {host.port} " if host.port != 22 else ""
+    scan = f"{_from_its_jump_host(host)}ssh-keyscan {port}{host.address} >> {file}"
     if key is None:
         return UnreachableError(
             host.name, Silence.HOST_KEY, f"the host key of {name} is not accepted: {reason}", hint=f"see {file}"
@@ -212,6 +235,16 @@ def _host_key_error(
         hint="compare that with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host; if it is the same:\n"
         f"{scan}",
     )
+
+
+def _from_its_jump_host(host: HostSpec) -> str:
+    """What to type before a command that only the host's jump host can carry out, if it has one."""
+    if not host.jumps:
+        return ""
+    *before, jump = host.jumps
+    through = f"-J {','.join(map(str, before))} " if before else ""
+    port = f"-p {jump.port} " if jump.port != 22 else ""
+    return f"ssh {through}{port}{f'{jump.user}@' if jump.user else ''}{jump.address} "
 
 
 def _denied(host: HostSpec, locked: Sequence[Path], what: str) -> UnreachableError:

@@ -25,7 +25,7 @@ CONNECT_S = 2.0
 BANNER_S = 3.0  # a paused machine accepts TCP at once and never says a word
 
 _BANNER = b"SSH-2.0"
-_BANNER_BYTES_MAX = 4096  # lines before the banner are allowed, within reason
+BANNER_BYTES_MAX = 4096  # lines before the banner are allowed, within reason
 _ADDRESSES_MAX = 4  # of one name, tried side by side
 _OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM)
 
@@ -46,12 +46,51 @@ async def reach(host: HostSpec) -> socket.socket:
 
 
 def place(host: HostSpec) -> str:
-    return f"{host.address} port {host.port}"
+    behind = f" behind {host.jumps[-1]}" if host.jumps else ""
+    return f"{host.address} port {host.port}{behind}"
 
 
 def by_hand(host: HostSpec) -> str:
     """What to type to see for oneself."""
-    return f"try it by hand: ssh -v -p {host.port} {f'{host.user}@' if host.user else ''}{host.address}"
+    through = f"-J {','.join(map(str, host.jumps))} " if host.jumps else ""
+    return f"try it by hand: ssh -v {through}-p {host.port} {f'{host.user}@' if host.user else ''}{host.address}"
+
+
+# -- the ways to fail, whether a jump host is passed or not
+
+
+def no_answer(host: HostSpec) -> UnreachableError:
+    what = f"no answer from {place(host)} in {CONNECT_S:g} s"
+    return TransientError(host.name, Silence.SILENT, what, hint=by_hand(host))
+
+
+def not_reached(host: HostSpec, why: str) -> UnreachableError:
+    what = f"{place(host)} can't be reached: {why.lower()}"
+    return TransientError(host.name, Silence.SILENT, what, hint=by_hand(host))
+
+
+def refused(host: HostSpec) -> UnreachableError:
+    what = f"{place(host)} refuses connections"
+    return TransientError(host.name, Silence.REFUSED, what, hint="is sshd running there?")
+
+
+def closed_early(host: HostSpec) -> UnreachableError:
+    return TransientError(
+        host.name,
+        Silence.REFUSED,
+        f"{place(host)} closes connections before its SSH banner",
+        hint="is sshd running there, and does it let this machine in (MaxStartups, PerSourcePenalties)?",
+    )
+
+
+def hung(host: HostSpec, seen: bytes) -> UnreachableError:
+    said = f", only {_printable(seen)}" if seen else ""
+    what = f"{place(host)} accepts connections, but says no SSH banner in {BANNER_S:g} s{said}"
+    return TransientError(host.name, Silence.HUNG, what, hint=by_hand(host))
+
+
+def no_ssh(host: HostSpec, seen: bytes) -> UnreachableError:
+    return UnreachableError(host.name, Silence.LOGIN, f"{place(host)} does not speak SSH 2: it says {_printable(seen)}")
 
 
 # -- TCP
@@ -63,9 +102,7 @@ async def _connect(host: HostSpec) -> socket.socket:
             addresses = await _resolve(host)
             return await _first_connected(addresses)
     except TimeoutError:
-        raise TransientError(
-            host.name, Silence.SILENT, f"no answer from {place(host)} in {CONNECT_S:g} s", hint=by_hand(host)
-        ) from None
+        raise no_answer(host) from None
     except socket.gaierror as error:
         # Our resolver may be what is broken: no word about the host, so never one of the kinds that may mean death.
         raise TransientError(
@@ -77,13 +114,8 @@ async def _connect(host: HostSpec) -> socket.socket:
                 host.name, Silence.LOGIN, f"this machine can't open a connection: {os.strerror(error.errno)}"
             ) from None
         if error.errno in (errno.ECONNREFUSED, errno.ECONNRESET):
-            raise TransientError(
-                host.name, Silence.REFUSED, f"{place(host)} refuses connections", hint="is sshd running there?"
-            ) from None
-        what = os.strerror(error.errno) if error.errno else str(error)
-        raise TransientError(
-            host.name, Silence.SILENT, f"{place(host)} can't be reached: {what.lower()}", hint=by_hand(host)
-        ) from None
+            raise refused(host) from None
+        raise not_reached(host, os.strerror(error.errno) if error.errno else str(error)) from None
 
 
 async def _resolve(host: HostSpec) -> Sequence[tuple[int, Any]]:
@@ -136,36 +168,23 @@ async def _await_banner(host: HostSpec, sock: socket.socket) -> None:
     seen = b""
     try:
         async with asyncio.timeout(BANNER_S):
-            while not _has_banner(seen):
+            while not has_banner(seen):
                 before, seen = seen, await _peek(sock)
                 if not seen:
                     raise ConnectionResetError
-                if len(seen) >= _BANNER_BYTES_MAX:
+                if len(seen) >= BANNER_BYTES_MAX:
                     break
                 if seen == before:
                     await asyncio.sleep(0.02)  # part of it is there: a peek does not wait for more
     except OSError as error:
         if isinstance(error, TimeoutError) and error.errno is None:
-            said = f", only {_printable(seen)}" if seen else ""
-            raise TransientError(
-                host.name,
-                Silence.HUNG,
-                f"{place(host)} accepts connections, but says no SSH banner in {BANNER_S:g} s{said}",
-                hint=by_hand(host),
-            ) from None
-        raise TransientError(
-            host.name,
-            Silence.REFUSED,
-            f"{place(host)} closes connections before its SSH banner",
-            hint="is sshd running there, and does it let this machine in (MaxStartups, PerSourcePenalties)?",
-        ) from None
-    if not _has_banner(seen):
-        raise UnreachableError(
-            host.name, Silence.LOGIN, f"{place(host)} does not speak SSH 2: it says {_printable(seen)}"
-        )
+            raise hung(host, seen) from None
+        raise closed_early(host) from None
+    if not has_banner(seen):
+        raise no_ssh(host, seen)
 
 
-def _has_banner(seen: bytes) -> bool:
+def has_banner(seen: bytes) -> bool:
     return any(line.startswith(_BANNER) for line in seen.split(b"\n"))
 
 
@@ -183,7 +202,7 @@ async def _peek(sock: socket.socket) -> bytes:
         await readable
     finally:
         loop.remove_reader(sock)
-    return sock.recv(_BANNER_BYTES_MAX, socket.MSG_PEEK)
+    return sock.recv(BANNER_BYTES_MAX, socket.MSG_PEEK)
 
 
 def _printable(data: bytes) -> str:

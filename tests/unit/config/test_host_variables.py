@@ -98,8 +98,8 @@ def test_what_can_not_be_meant_is_refused_with_its_place(files, variables, said)
     "key",
     [
         "ansible_become", "ansible_become_user", "ansible_become_password", "ansible_become_method",
-        "ansible_connection", "ansible_password", "ansible_ssh_pass", "ansible_ssh_common_args",
-        "ansible_ssh_extra_args", "ansible_sftp_extra_args", "ansible_scp_extra_args", "ansible_ssh_executable",
+        "ansible_connection", "ansible_password", "ansible_ssh_pass", "ansible_ssh_args",
+        "ansible_sftp_extra_args", "ansible_scp_extra_args", "ansible_ssh_executable",
         "ansible_shell_type", "ansible_shell_executable", "ansible_network_os", "ansible_host_key_checking",
         "ansible_ssh_host_key_checking", "ansible_ssh_timeout", "ansible_timeout", "ansible_winrm_transport",
         "ansible_paramiko_proxy_command", "ansible_sudo_pass", "ansible_docker_extra_args", "ansible_remote_user",
