@@ -223,14 +223,22 @@ def drain(
 
 
 @app.command(cls=Command)
-def hosts(inventory: Inventory = None, json: Json = False) -> int:
+def hosts(
+    inventory: Inventory = None,
+    explain: Annotated[
+        str | None,
+        typer.Option("--explain", metavar="HOST", show_default=False,
+                     help="The whole story of one host, and what would change its verdict."),
+    ] = None,
+    json: Json = False,
+) -> int:  # fmt: skip
     """Show each host, what is believed of it and why, and what it has room for. Changes nothing.
 
     Exits as `status` does.
     """
     from fleetctl.cli import commands
 
-    return commands.hosts(inventory, as_json=json)
+    return commands.hosts(inventory, as_json=json, explained=explain)
 
 
 @app.command(cls=Command)

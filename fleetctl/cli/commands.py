@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from fleetctl.cli.extra_vars import parse_extra_vars
-from fleetctl.cli.named import with_terms
+from fleetctl.cli.named import named_hosts, with_terms
 from fleetctl.cli.screen import Line, Screen, complain
-from fleetctl.cli.show_hosts import hosts_json, hosts_lines
+from fleetctl.cli.show_hosts import explained_json, explained_lines, hosts_json, hosts_lines
 from fleetctl.cli.show_logs import all_asked, log_lines, unasked_lines
 from fleetctl.cli.show_plan import host_trouble_lines, plan_json, plan_lines
 from fleetctl.cli.show_status import status_json, status_lines
@@ -24,6 +24,7 @@ from fleetctl.cli.wiring import (
     tail,
     wished_by,
 )
+from fleetctl.clock import SystemClock
 from fleetctl.engine.wishing import Change
 from fleetctl.errors import ExitCode, UsageError
 from fleetctl.plan.outcome import exit_code
@@ -85,15 +86,17 @@ def status(named: Path | None, *, as_json: bool) -> ExitCode:
     return code
 
 
-def hosts(named: Path | None, *, as_json: bool) -> ExitCode:
+def hosts(named: Path | None, *, as_json: bool, explained: str | None = None) -> ExitCode:
     screen = Screen.standard()
     with open_fleet(named) as fleet:
+        if explained is not None:
+            named_hosts([explained], fleet.inventory, fleet.store.memory(fleet.name))
         view = _look(fleet, Change(), screen, quiet=as_json)
-    code = _seen_code(view)
+    code, wall = _seen_code(view), SystemClock().wall()
     if as_json:
-        screen.document(hosts_json(view, code))
+        screen.document(explained_json(view, code, explained, wall) if explained else hosts_json(view, code, wall))
     else:
-        screen.show(hosts_lines(view))
+        screen.show(explained_lines(view, explained, wall) if explained else hosts_lines(view, wall))
     return code
 
 

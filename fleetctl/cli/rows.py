@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fleetctl.model.memory import Cordon
 from fleetctl.model.plan import Start, Stop
 from fleetctl.model.replica import ReplicaName
-from fleetctl.model.snapshot import Phase, Reachable, Unreachable
+from fleetctl.model.snapshot import Phase, Reachable
+from fleetctl.plan.explain import remedy
 from fleetctl.plan.room import board_of
 from fleetctl.plan.scene import Scene
 
@@ -99,6 +101,10 @@ class HostRow:
     generation: int | None
     notes: tuple[str, ...]
     hint: str
+    sign: str = ""  # what the verdict rests on, in one word; empty where it is healthy
+    cordon: Cordon | None = None
+    gone: bool = False  # from the inventory
+    behind: tuple[str, ...] = ()  # jobs to be brought up to date there before all else
 
 
 def job_rows(desired: Desired, snapshot: Snapshot, memory: Memory | None = None) -> tuple[JobRow, ...]:
@@ -236,7 +242,11 @@ def _host_row(host: HostSpec, view: View, room: Room | None) -> HostRow:
         boot=report.boot if report else "",
         generation=report.guard.generation if report else None,
         notes=report.notes if report else (),
-        hint=seen.hint if isinstance(seen, Unreachable) else "",
+        hint=remedy(host.name, verdict, seen),
+        sign=verdict.sign.value,
+        cordon=view.memory.cordons.get(host.name),
+        gone=host.name in view.desired.gone,
+        behind=tuple(sorted(known.behind)) if known else (),
     )
 
 

@@ -8,8 +8,8 @@ from fleetctl.cli.actions import action_json, will
 from fleetctl.cli.screen import BAD, DIM, DOUBTFUL, STRONG, Line
 from fleetctl.cli.text import count
 from fleetctl.model.plan import HARMLESS, Held
-from fleetctl.model.snapshot import Unreachable
 from fleetctl.model.verdict import Health
+from fleetctl.plan.explain import remedy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,9 +54,7 @@ def host_trouble_lines(verdicts: Mapping[str, HostVerdict], snapshot: Snapshot) 
             continue
         style = DOUBTFUL if verdict.health is Health.SUSPECT else BAD
         lines.append(Line(f"{name} is {verdict.health.value}: {verdict.evidence}", style))
-        seen = snapshot.hosts.get(name)
-        if isinstance(seen, Unreachable):
-            lines += [Line(f"  {line}") for line in seen.hint.splitlines()]
+        lines += [Line(f"  {line}") for line in remedy(name, verdict, snapshot.hosts.get(name)).splitlines()]
     return lines
 
 

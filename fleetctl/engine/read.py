@@ -15,7 +15,7 @@ from fleetctl.engine.wishing import Change, desired, lay_over
 from fleetctl.errors import DrivenElsewhereError, FleetctlError
 from fleetctl.model.desired import Desired
 from fleetctl.model.memory import Memory
-from fleetctl.model.plan import Plan
+from fleetctl.model.plan import Answer, Plan
 from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.snapshot import Snapshot
 from fleetctl.model.verdict import HostVerdict
@@ -40,6 +40,7 @@ class View:
     verdicts: Mapping[str, HostVerdict]
     plan: Plan
     driven_elsewhere: DrivenElsewhereError | None = None  # then all but the snapshot is what an old memory makes of it
+    answers: tuple[Answer, ...] = ()  # of witnesses, about hosts that gave none
 
 
 async def view(means: Means, change: Change) -> View:
@@ -64,7 +65,7 @@ async def view(means: Means, change: Change) -> View:
     if elsewhere is None:
         refuse(wanted, snapshot, judged, memory)
     plan = make_plan(wanted, snapshot, judged, memory, now)
-    return View(wanted, memory, snapshot, judged, plan, elsewhere)
+    return View(wanted, memory, snapshot, judged, plan, elsewhere, seen.answers)
 
 
 @dataclass(frozen=True, slots=True)

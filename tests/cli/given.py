@@ -30,7 +30,7 @@ from fleetctl.model.snapshot import (
     Snapshot,
     Unreachable,
 )
-from fleetctl.model.verdict import Health, HostVerdict
+from fleetctl.model.verdict import Health, HostVerdict, Sign
 
 GIB = 1024**3
 NOW = Instant(100_000.0)
@@ -74,7 +74,7 @@ SILENT = Unreachable(
 )
 HEALTHY = HostVerdict(Health.HEALTHY, "answers", Instant(NOW - 7200))
 LOST = HostVerdict(Health.LOST, "silent (no answer from 10.0.0.3 port 22 in 2 s), nor does it answer h1 and h2",
-                   Instant(NOW - 65))  # fmt: skip
+                   Instant(NOW - 65), Sign.SILENT)  # fmt: skip
 
 HOSTS = (
     HostSpec("h1", "10.0.0.1", labels=(("zone", "a"),)),
