@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fleetctl.clock import Clock
+from fleetctl.engine.claims import Claim, claim_all
 from fleetctl.engine.events import ActionResult, Outcome, PlanMade, Tell
 from fleetctl.engine.execute import Orders, execute
 from fleetctl.engine.fetch_back import Gone, fetch_back
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
 
 SWEEPS_MAX = 20
 CLAIMS_MAX = 3
-CLAIM_LIMIT_S = 10.0
 RENEW_EVERY_S = 5.0  # six times within the lease of 30 s
 NEIGHBOURS_LIMIT_S = 5.0  # each tries its three at once, 2 s each
 
@@ -260,29 +260,11 @@ class _Run:
 
         One that can't, as for want of disk, is left alone for the rest of the run: look again, and plan without it.
         """
-        means, plan = self.means, sweep.plan
+        means = self.means
         self.lock.assert_held()
-
-        async def claim(host: str, serial: int) -> None:
-            link = means.links.living(host)
-            if link is None:
-                raise UnansweredError(host, "its link was lost before the claim")
-            try:
-                async with asyncio.timeout(CLAIM_LIMIT_S):
-                    await link.claim(
-                        generation=plan.generation,
-                        author=means.store.author,
-                        serial=serial,
-                        fleet=means.fleet,
-                        wishes=blob,
-                    )
-            except TimeoutError:
-                raise UnansweredError(host, f"no answer to the claim in {CLAIM_LIMIT_S:.0f} s") from None
-
-        ours = own_hosts(means.fleet, sweep.snapshot)
-        claims = (claim(name, seen.report.serial) for name, seen in ours.items())
-        ended = await asyncio.gather(*claims, return_exceptions=True)
-        refused = sorted((error for error in ended if error is not None), key=_most_telling_first)
+        claim = Claim(sweep.plan.generation, means.store.author, means.fleet, blob)
+        ended = await claim_all(means.links, own_hosts(means.fleet, sweep.snapshot), claim)
+        refused = sorted(ended.values(), key=_most_telling_first)
         if refused and not isinstance(refused[0], HostError):
             raise refused[0]
         unable = [error for error in refused if isinstance(error, HostError) and not _asks_for_another_look(error)]
@@ -371,12 +353,30 @@ class _Run:
             await _try_neighbours(means, sweep.snapshot)
         if self.change.deploys:
             means.store.keep_inventory(self.lock, means.fleet, means.inventory.source)
-        for job, release in newly_good(sweep.desired, sweep.snapshot, sweep.memory):
-            means.store.mark_good(self.lock, means.fleet, job, release)
+        if good := newly_good(sweep.desired, sweep.snapshot, sweep.memory):
+            for job, release in good:
+                means.store.mark_good(self.lock, means.fleet, job, release)
+            await self._leave_there_what_is_good(sweep)
         gave_up = bool(sweep.plan.actions)
         failed = gave_up or any(result.outcome is not Outcome.DONE for result in self.results)
         code = exit_code(sweep.plan, sweep.verdicts, sweep.snapshot, sweep.desired, failed=failed)
         return RunResult(code, sweep.desired, sweep.snapshot, sweep.verdicts, sweep.plan, tuple(self.results), sweeps)
+
+    async def _leave_there_what_is_good(self, sweep: _Sweep) -> None:
+        """The newest claim once more, with what it could not yet know: who takes the fleet over is not to start an
+        older release. A host that can't take it keeps what it has."""
+        means, generation = self.means, sweep.memory.generation
+        self.lock.assert_held()
+        ours = {
+            name: seen
+            for name, seen in own_hosts(means.fleet, sweep.snapshot).items()
+            if (seen.report.guard.generation, seen.report.guard.author) == (generation, means.store.author)
+        }
+        blob = pack(generation, means.store.driver, means.store.memory(means.fleet))
+        ended = await claim_all(means.links, ours, Claim(generation, means.store.author, means.fleet, blob))
+        for error in ended.values():
+            if not isinstance(error, HostError | YieldError):
+                raise error
 
 
 def _asks_for_another_look(error: BaseException) -> bool:

@@ -240,9 +240,9 @@ class ModelLink:
                 raise ForeignRootError(self.name, f"this root belongs to the fleet {machine.belongs_to}")
             if self.name in machine.fleet.full_disks:
                 raise HostError(self.name, "refused to claim: No space left on device")
-            if (generation, author) == machine.guard:
+            if (generation, author) == machine.guard and wishes == machine.wishes:
                 return machine.serial
-            if generation <= machine.guard[0]:
+            if generation <= machine.guard[0] and (generation, author) != machine.guard:
                 raise StaleOrderError(self.name, *machine.guard)
             if serial != machine.serial:
                 raise ChangedError(self.name, machine.serial)

@@ -124,7 +124,7 @@ async def test_three_of_five_killed_move_nothing_unless_forced(fleet):
     for _ in range(3):
         assert (await fleet.heal()).exit_code is ExitCode.DEGRADED
     assert fleet.orders_since(count) == []
-    assert (await fleet.heal(force=True)).exit_code is ExitCode.UNREACHED
+    assert (await fleet.heal(force=True)).exit_code is ExitCode.DEGRADED, "what so many have in common is for a human"
     assert sorted(fleet.running()) == FOUR
 
 
@@ -519,7 +519,7 @@ async def test_a_host_that_changes_now_and_then_is_looked_at_again_as_often(flee
 
     fleet.refuses_start = refuses_three_starts
     await fleet.deploy(web())
-    assert claims == 8, "four plans, each claimed twice"
+    assert claims == 9, "four plans, each claimed twice; and once more, to leave there what proved good"
     one_each(fleet)
 
 
