@@ -148,8 +148,8 @@ class _Story:
 
     async def _drive(self, command: str, change: Change, expected: ExitCode) -> None:
         with telling(self.screen, HOSTS) as tell:
-            result, lines = await drive(self.fleet, command, change, tell, run_lines)
-        self.screen.show(lines)
+            result = await drive(self.fleet, command, change, tell, run_lines)
+        self.screen.show(run_lines(result))
         if result.exit_code is not expected:
             raise _otherwise(command, result)
 

@@ -6,15 +6,17 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fleetctl.cli.account import Account, told_by
 from fleetctl.cli.extra_vars import parse_extra_vars
 from fleetctl.cli.named import named_hosts, named_jobs, named_scales, seconds_of, with_terms
 from fleetctl.cli.screen import Line, Screen
 from fleetctl.cli.show_drain import blocked_lines, drained_lines
-from fleetctl.cli.show_run import is_worth_telling, repeats, run_lines
+from fleetctl.cli.show_run import is_worth_telling, notice_lines, run_lines
 from fleetctl.cli.tell import telling
 from fleetctl.cli.wiring import OpenFleet, drive, open_fleet, read_playbook, wished_by
 from fleetctl.clock import SystemClock
 from fleetctl.engine.drain import drain as engine_drain
+from fleetctl.engine.events import PlanMade
 from fleetctl.engine.wishing import Change
 from fleetctl.errors import ExitCode, LiveRunError
 from fleetctl.model.memory import Cordon
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleetctl.cli.options import Terms
+    from fleetctl.engine.events import Event, Tell
     from fleetctl.engine.run import RunResult
 
 RUNS_COMPARED = 100  # cron heals once a minute: more than an hour of them
@@ -41,14 +44,29 @@ def deploy(playbook: Path, named: Path | None, extra_vars: list[str], terms: Ter
 
 
 def heal(named: Path | None, terms: Terms) -> ExitCode:
+    screen, command = Screen.standard(), f"heal{terms.words()}"
     with open_fleet(named) as fleet:
         change = with_terms(Change(), terms, fleet.inventory)
+        now_wall = SystemClock().wall()
+        before = told_by(fleet.store.runs(fleet.name, RUNS_COMPARED), command, now_wall)
+        account = Account(screen.show, now_wall, before=before, all_of_it=screen.terminal)
         try:
-            return _drive(fleet, f"heal{terms.words()}", change)
+            return asyncio.run(heal_once(fleet, command, change, screen, account)).exit_code
         except LiveRunError:
-            if Screen.standard().terminal:
+            if screen.terminal:
                 raise
             return ExitCode.YIELDED  # a live run does the work: nothing to tell who reads cron's mail
+
+
+async def heal_once(fleet: OpenFleet, command: str, change: Change, screen: Screen, account: Account) -> RunResult:
+    """One run, told as it goes on."""
+    with telling(screen, len(fleet.inventory.hosts)) as tell:
+
+        def hear(event: Event) -> None:
+            account.hear(event)
+            tell(event)
+
+        return await drive(fleet, command, change, hear, account.close)
 
 
 def stop(job: str, named: Path | None) -> ExitCode:
@@ -120,8 +138,7 @@ def cordons_of(fleet: OpenFleet) -> Mapping[str, Cordon]:
 async def _one_run(fleet: OpenFleet, command: str, change: Change, screen: Screen) -> RunResult:
     """Of several: its actions are told, and nothing is summed up."""
     with telling(screen, len(fleet.inventory.hosts)) as tell:
-        result, _ = await drive(fleet, command, change, tell, run_lines)
-    return result
+        return await drive(fleet, command, change, tell, run_lines)
 
 
 def _cordoning(fleet: OpenFleet, names: tuple[str, ...], why: str, *, drains: bool) -> Change:
@@ -138,16 +155,25 @@ def _of_jobs(verb: str, words: list[str], named: Path | None, change: Callable[[
 
 def _drive(fleet: OpenFleet, command: str, change: Change) -> ExitCode:
     screen = Screen.standard()
-    earlier = fleet.store.runs(fleet.name, RUNS_COMPARED)
 
     def report(result: RunResult) -> list[Line]:
-        lines = run_lines(result)
-        if screen.terminal or result.results:
-            return lines
-        same = command == "heal" and repeats(result.exit_code, lines, earlier, SystemClock().wall())
-        return lines if is_worth_telling(result) and not same else []
+        return run_lines(result) if screen.terminal or is_worth_telling(result) else []
 
     with telling(screen, len(fleet.inventory.hosts)) as tell:
-        result, lines = asyncio.run(drive(fleet, command, change, tell, report))
-    screen.show(lines)
+        result = asyncio.run(drive(fleet, command, change, _with_notices(screen, tell), report))
+    screen.show(report(result))
     return result.exit_code
+
+
+def _with_notices(screen: Screen, tell: Tell) -> Tell:
+    """What the first plan says that the wish undoes, before anything is done."""
+    plans = 0
+
+    def hear(event: Event) -> None:
+        nonlocal plans
+        if isinstance(event, PlanMade):
+            plans += 1
+            screen.show(notice_lines(event.plan) if plans == 1 else [])
+        tell(event)
+
+    return hear

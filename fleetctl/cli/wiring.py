@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Mode = Literal["drive", "look"]
-Report = Callable[[RunResult], list[Line]]  # what is said of a run that ended
+Report = Callable[[RunResult], list[Line]]  # what the history keeps of a run that ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +133,8 @@ async def tail(fleet: OpenFleet, job: str, lines: int, tell: Tell) -> tuple[View
     return await read.logs(fleet.means("look", tell), job, lines)
 
 
-async def drive(
-    fleet: OpenFleet, command: str, change: Change, tell: Tell, report: Report
-) -> tuple[RunResult, list[Line]]:
-    """One run under the lock, and what `report` says of it; however it ends is written into the history.
+async def drive(fleet: OpenFleet, command: str, change: Change, tell: Tell, report: Report) -> RunResult:
+    """One run under the lock; however it ends is written into the history, with the lines of `report`.
 
     Raises what `engine.run` raises.
     """
@@ -149,9 +147,8 @@ async def drive(
         except asyncio.CancelledError:
             lock.release(int(ExitCode.INTERRUPTED), ("interrupted",))
             raise
-        lines = report(result)
-        lock.release(int(result.exit_code), tuple(line.text for line in lines))
-        return result, lines
+        lock.release(int(result.exit_code), tuple(line.text for line in report(result)))
+        return result
 
 
 __all__ = ["OpenFleet", "chosen_inventory", "digest_of", "drive", "look", "open_fleet", "read_playbook", "tail",

@@ -18,6 +18,7 @@ from fleetctl.engine.events import (
 )
 from fleetctl.engine.wishing import Change
 from fleetctl.errors import ExitCode, LiveRunError, StaleOrderError, YieldError
+from fleetctl.model.plan import Held, HeldKind
 from fleetctl.state.store import Store
 from tests.cli import given
 
@@ -119,8 +120,8 @@ def test_plan_as_json(typed, engine):
 
 def test_deploy_prints_each_step_and_a_summary(typed, engine):
     began = [ActionBegan(given.upload()), Uploading("h2", given.ARTIFACT, 5, 10)]
-    engine.events = (HostSeen("h1", given.reachable()), PlanMade(given.MOVING), *began,
-                     ActionEnded(given.done(given.upload())))  # fmt: skip
+    made = PlanMade(given.MOVING, given.DESIRED, given.view().snapshot)
+    engine.events = (HostSeen("h1", given.reachable()), made, *began, ActionEnded(given.done(given.upload())))
     engine.result = given.result(ExitCode.AS_WISHED, given.done(given.upload()))
     deployed = typed("deploy", "web.yml", "-i", "inv.yml")
     assert deployed.exit == 0
@@ -142,6 +143,17 @@ def test_what_is_fetched_back_is_told_and_which_hosts_copy_did_not_come(typed, e
     assert typed("deploy", "web.yml", "-i", "inv.yml").out.startswith(
         "can't fetch back web 9f3a21c0 from h1: its copy is damaged\nfetched back web 9f3a21c0 from h2\n"
     )
+
+
+def test_deploy_says_first_what_its_wish_undoes(typed, engine):
+    notice = Held("web", HeldKind.NOTICE, "web was stopped by a person: this deploy starts it")
+    step = given.done(given.start("web.2@48", "h2"))
+    made = PlanMade(given.plan((step.action,), held=(notice,)), given.DESIRED, given.well().snapshot)
+    later = PlanMade(given.plan(), given.DESIRED, given.well().snapshot)
+    engine.events, engine.result = (made, ActionEnded(step), later), given.result(ExitCode.AS_WISHED, step)
+    deployed = typed("deploy", "web.yml", "-i", "inv.yml").out
+    assert deployed.startswith("notice: web was stopped by a person: this deploy starts it\nstarted web.2@48")
+    assert deployed.count("notice") == 1
 
 
 def test_deploy_that_changes_nothing_says_nothing(typed, engine):
@@ -182,18 +194,19 @@ def test_heal_with_nothing_to_do_says_nothing(typed, engine):
 
 def test_heal_says_what_it_found_what_it_did_and_what_needs_a_human(typed, engine):
     step = given.done(given.start("web.2@48", "h2"))
-    engine.events = (ActionEnded(step),)
-    engine.result = given.result(ExitCode.DEGRADED, step, seen=given.view(), held=(given.NO_ROOM,))
+    seen = given.view(given.plan((step.action,), held=(given.NO_ROOM,)))
+    engine.events = (PlanMade(seen.plan, seen.desired, seen.snapshot), ActionEnded(step))
+    engine.result = given.result(ExitCode.DEGRADED, step, seen=seen, held=(given.NO_ROOM,))
     healed = typed("heal", "-i", "inv.yml")
     assert healed.exit == 3
     assert (
         healed.out
         == """\
+found: h3 is lost: silent (no answer from 10.0.0.3 port 22 in 2 s), nor does it answer h1 and h2
+found: web.2 is missing: h3 is lost
 started web.2@48 on h2 (release 3): web.2 is missing: h3 is lost
-h3 is lost: silent (no answer from 10.0.0.3 port 22 in 2 s), nor does it answer h1 and h2
-  try it by hand: ssh -v -p 22 10.0.0.3
-held back
-  web.2: no room: memory is short on 2 of 2 hosts
+needs a human: h3 is lost; try it by hand: ssh -v -p 22 10.0.0.3
+needs a human: web.2: no room: memory is short on 2 of 2 hosts
 web: 2 of 3 ready, release 3
 prod: 1 action done; degraded: needs a human
 """
@@ -290,6 +303,21 @@ def test_hosts_as_json(typed, engine):
     shown = typed("hosts", "-i", "inv.yml", "--json")
     assert shown.exit == json.loads(shown.out)["exit_code"] == 4
     assert typed("hosts", "-i", "inv.yml").out.startswith("HOST  ADDRESS ")
+
+
+def test_one_host_explained(typed, engine):
+    engine.view = given.view(given.plan())
+    told = typed("hosts", "-i", "inv.yml", "--explain", "h3")
+    assert told.exit == 4
+    assert told.out.startswith("h3 is lost since ")
+    assert json.loads(typed("hosts", "-i", "inv.yml", "--explain", "h3", "--json").out)["host"] == "h3"
+
+
+def test_a_host_that_is_not_known_can_not_be_explained(typed, engine):
+    refused = typed("hosts", "-i", "inv.yml", "--explain", "h33")
+    assert refused.exit == 2
+    assert "h33" in refused.err
+    assert not engine.changes, "nobody was asked"
 
 
 def test_logs_of_all_instances_end_with_0(typed, engine):

@@ -6,15 +6,14 @@ from dataclasses import replace
 
 from fleetctl.cli.actions import result_lines
 from fleetctl.cli.screen import Screen
-from fleetctl.cli.show_hosts import hosts_json, hosts_lines
 from fleetctl.cli.show_logs import all_asked, log_lines, unasked_lines
 from fleetctl.cli.show_plan import plan_json, plan_lines
-from fleetctl.cli.show_run import is_worth_telling, repeats, run_lines
+from fleetctl.cli.show_run import is_worth_telling, notice_lines, run_lines
 from fleetctl.cli.show_status import status_json, status_lines
 from fleetctl.engine.events import ActionResult, Outcome
 from fleetctl.errors import ExitCode
+from fleetctl.model.plan import Held, HeldKind
 from fleetctl.model.snapshot import Phase
-from fleetctl.state.store import RunRecord
 from tests.cli import given
 
 
@@ -110,38 +109,6 @@ def test_status_as_json():
     assert document["heal_would"] == 4
 
 
-# hosts
-
-
-def test_hosts_with_what_is_free_and_why_one_is_lost():
-    assert (
-        in_a_pipe(hosts_lines(given.view(h2=given.reachable(notes=("its clock is 5 s ahead",)))))
-        == """\
-HOST  ADDRESS        VERDICT  SINCE  LABELS  INSTANCES  CPU FREE    MEMORY FREE       DISK FREE          LIMITS
-h1    10.0.0.1       healthy  2 h    zone=a  1          3.5 of 4    7.8 GiB of 8 GiB  60 GiB of 100 GiB  advisory
-h2    10.0.0.2:2222  healthy  2 h    zone=b  0          1.5 of 1.5  8 GiB of 8 GiB    60 GiB of 100 GiB  advisory
-h3    10.0.0.3       lost     1 min  zone=a  1          -           -                 -                  -
-
-h2: its clock is 5 s ahead
-h3 is lost: silent (no answer from 10.0.0.3 port 22 in 2 s), nor does it answer h1 and h2
-  try it by hand: ssh -v -p 22 10.0.0.3
-  last known there: 1 instance: web.2@44
-"""
-    )
-
-
-def test_hosts_as_json():
-    document = json.loads(json.dumps(hosts_json(given.view(), ExitCode.UNREACHED)))
-    assert (document["version"], document["fleet"], document["exit_code"]) == (1, "prod", 4)
-    first, _, last = document["hosts"]
-    assert first["cpu_milli"] == {"free": 3500, "whole": 4000}
-    assert first["labels"] == {"zone": "a"}
-    assert (first["host"], first["verdict"], first["because"]) == ("h1", "healthy", "answers")
-    assert last["memory_bytes"] is None
-    assert last["since_s"] == 65.0
-    assert last["hint"].startswith("try it by hand")
-
-
 # plan
 
 
@@ -230,63 +197,42 @@ def test_a_run_ends_with_what_was_found_what_is_held_and_a_summary():
     assert (
         in_a_pipe(run_lines(ended))
         == """\
-h3 is lost: silent (no answer from 10.0.0.3 port 22 in 2 s), nor does it answer h1 and h2
-  try it by hand: ssh -v -p 22 10.0.0.3
-held back
-  web.2: no room: memory is short on 2 of 2 hosts
+needs a human: h3 is lost: silent (no answer from 10.0.0.3 port 22 in 2 s), nor does it answer h1 and h2; \
+try it by hand: ssh -v -p 22 10.0.0.3
+needs a human: web.2: no room: memory is short on 2 of 2 hosts
 web: 2 of 3 ready, release 3
 prod: 1 action done; degraded: needs a human
 """
     )
 
 
+def test_what_needs_no_human_is_told_as_it_is():
+    waiting = Held("web.1", HeldKind.WAITING, "web.1@47 is starting")
+    orphan = Held("old", HeldKind.ORPHAN, "playbooks/web.yml has it no more")
+    told = in_a_pipe(run_lines(given.result(ExitCode.AS_WISHED, held=(waiting, orphan))))
+    assert told.startswith(
+        "old: gone from its playbook: playbooks/web.yml has it no more\nweb.1: waiting: web.1@47 is starting\n"
+    )
+
+
+def test_a_notice_is_told_as_a_notice():
+    notice = Held("web", HeldKind.NOTICE, "web was scaled to 5 by a person: this deploy sets 3")
+    plan = given.plan(held=(notice, given.NO_ROOM))
+    assert in_a_pipe(notice_lines(plan)) == "notice: web was scaled to 5 by a person: this deploy sets 3\n"
+    assert "notice" not in in_a_pipe(run_lines(given.result(ExitCode.AS_WISHED, held=(notice,)))), "said before"
+
+
 def test_why_a_host_is_doubted_is_said_once():
     because = f"h3 is lost: {given.LOST.evidence}: web.2@44 there left alone"
     told = in_a_pipe(run_lines(given.result(ExitCode.DEGRADED, seen=given.view(), held=(given.doubt(because),))))
     assert told.count(given.LOST.evidence) == 1
-    assert "  h3: suspect: web.2@44 there left alone\n" in told
+    assert "needs a human: h3: suspect: web.2@44 there left alone\n" in told
 
 
 def test_a_rollout_that_stands_still_says_which_release_runs():
     old = replace(given.instance("web.0@47"), release=2)
     told = in_a_pipe(status_lines(given.well(h1=given.reachable(old), h2=given.reachable(), h3=given.reachable())))
     assert told.startswith("web: 1 of 3 ready; release 3 is wished, release 2 runs\n")
-
-
-TROUBLE = run_lines(given.result(ExitCode.DEGRADED, seen=given.view()))
-NOW = 1_000_000.0
-
-
-def ran(*, ago_s, lines=(), code=ExitCode.DEGRADED, command="heal"):
-    return RunRecord(1, "prod", command, "ann@desk (pid 1)", NOW - ago_s, NOW - ago_s + 5, code, lines)
-
-
-def said(lines, before="", after=""):
-    return tuple(line.text.replace(before, after) if before else line.text for line in lines)
-
-
-def test_a_trouble_that_lasts_is_told_once_an_hour():
-    told, silent = ran(ago_s=3500, lines=said(TROUBLE)), ran(ago_s=60)
-    assert repeats(ExitCode.DEGRADED, TROUBLE, (silent, silent, told), NOW)
-    assert not repeats(ExitCode.DEGRADED, TROUBLE, (silent, silent, told), NOW + 200)
-    assert not repeats(ExitCode.DEGRADED, TROUBLE, (), NOW)
-
-
-def test_what_the_heal_that_acted_told_is_not_told_again():
-    acted = run_lines(given.result(ExitCode.DEGRADED, given.done(given.stopping()), seen=given.view()))
-    assert repeats(ExitCode.DEGRADED, TROUBLE, (ran(ago_s=60, lines=said(acted)),), NOW)
-
-
-def test_how_long_it_lasts_by_now_is_no_news():
-    assert repeats(ExitCode.DEGRADED, TROUBLE, (ran(ago_s=60, lines=said(TROUBLE, "in 2 s", "in 63 s")),), NOW)
-
-
-def test_another_trouble_or_the_same_one_after_a_quiet_time_is_news():
-    told, well = ran(ago_s=120, lines=said(TROUBLE)), ran(ago_s=60, code=ExitCode.AS_WISHED)
-    assert not repeats(ExitCode.DEGRADED, TROUBLE, (ran(ago_s=60, lines=said(TROUBLE, "h3", "h2")),), NOW)
-    assert not repeats(ExitCode.DEGRADED, TROUBLE, (well, told), NOW)
-    assert not repeats(ExitCode.UNREACHED, TROUBLE, (told,), NOW)
-    assert not repeats(ExitCode.DEGRADED, TROUBLE, (ran(ago_s=60, command="deploy web.yml"), told), NOW)
 
 
 def test_only_a_run_that_did_nothing_and_found_all_well_is_not_worth_telling():

@@ -115,7 +115,9 @@ async def test_deploy_then_a_host_dies_and_heal_needs_neither_inventory_nor_buil
         healed = await user.run("heal")
         assert healed.exit == 4, healed
         assert "\nready: web.1@2 on h4\n" in healed.out
-        assert "\nh2 is lost: refused " in healed.out
+        assert healed.out.startswith("found: h2 is lost: refused ")
+        assert "\nfound: web.1 was on h2, which is lost\n" in healed.out
+        assert "\nneeds a human: h2 is lost; " in healed.out
         assert {row["replica"] for row in (await user.status())["instances"] if row["phase"] == "ready"} == {
             "web.0",
             "web.1",
