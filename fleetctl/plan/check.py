@@ -17,6 +17,7 @@ from fleetctl.model.plan import AwaitReady, Plan, Start, Stop, Upload, Violation
 from fleetctl.model.replica import InstanceName, ReplicaName
 from fleetctl.model.snapshot import HostReport, InstanceReport, Phase, Reachable, Snapshot
 from fleetctl.model.verdict import Health, HostVerdict
+from fleetctl.plan.check_failures import bad_start, is_left
 from fleetctl.plan.check_host import Thing, capacity, placement, ports
 
 if TYPE_CHECKING:
@@ -195,7 +196,9 @@ class _Walk:
         right = job.release if job.rolls or job.fallback is None else job.fallback
         if start.release != right.number:
             yield Violation("release", f"{start.instance} starts release {start.release} instead of {right.number}")
-        if replica in self.ran and not job.rolls and not self._is_brought_back(replica, job, right):
+        yield from bad_start(start, job, release, self.memory.failures)
+        moved = self._is_brought_back(replica, job, right) or self._keeps_crashing(replica, job, right, start.host)
+        if replica in self.ran and not job.rolls and not moved:
             yield Violation("heal rolls", f"{replica} runs, and {start.instance} is started though nothing is deployed")
         newest = max((thing.name.epoch for thing in self.copies.get(replica, []) if thing.ran), default=0)
         for host, epoch in self.doubtful.get(replica, []):
@@ -231,6 +234,21 @@ class _Walk:
             for row in rows
             if row.phase.wants_to_run
         )
+
+    def _keeps_crashing(self, replica: ReplicaName, job: WantedJob, right: Release, host: str) -> bool:
+        """Whether its newest copy is of the right release and keeps failing, on another host, and none serves."""
+        rows = [
+            (row.name.epoch, there, row)
+            for there, report in self.reports.items()
+            for row in report.instances
+            if row.name.replica == replica and row.phase.wants_to_run
+        ]
+        if not rows or any(row.phase is Phase.READY for _, _, row in rows):
+            return False
+        _, there, newest = max(rows, key=lambda found: found[:2])
+        release = self._release(job, newest.release)
+        alike = newest.release == right.number or (release is not None and release.runs_like(right))
+        return alike and there != host and is_left(replica, job, right, there, self.memory.failures)
 
     def _is_lost(self, host: str) -> bool:
         verdict = self.verdicts.get(host)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fleetctl.model.plan import HeldKind
 from fleetctl.model.snapshot import Phase, ProblemKind
+from fleetctl.plan.crashing import bad_on, bad_release, moves_off
 from fleetctl.plan.place import Wanted, place_all, why_nowhere
 from fleetctl.plan.room import PORT_FIRST, PORTS
 from fleetctl.plan.scene import Standing, release_of, release_to_start, replicas_of, runs_like
@@ -30,9 +31,11 @@ def place_missing(draft: Draft) -> None:
                 continue
             release = release_to_start(job)
             draft.board.unsettle(replica)
-            draft.down[replica] = "not running"
+            draft.down[replica] = "keeps crashing" if draft.live(replica) else "not running"
             failed = _failed(draft, replica)
-            if failed is not None and (why := _why_not_again(draft, job, failed, release)):
+            if bad := bad_on(draft.scene, job, replica, release):
+                draft.hold(replica, HeldKind.BAD_RELEASE, bad_release(job, replica, release, bad))
+            elif failed is not None and (why := _why_not_again(draft, job, failed, release)):
                 kind, reason = why
                 draft.hold(replica, kind, reason)
                 draft.down[replica] = f"{failed} failed"
@@ -73,7 +76,7 @@ def _nothing_works(draft: Draft, job: WantedJob, replica: ReplicaName) -> bool:
     the older one that served beside it is lost. That one is brought back; a heal replaces nothing else that runs."""
     scene, target = draft.scene, release_to_start(job)
     live = draft.live(replica)
-    if not live:
+    if not live or moves_off(scene, job, replica):
         return True
     served = [copy for copy in scene.of_replica(replica) if copy.standing is Standing.LOST]
     if job.rolls or not any(runs_like(job, copy.row, target) for copy in served):
@@ -129,4 +132,6 @@ def _why_missing(draft: Draft, replica: ReplicaName) -> str:
         return f"{replica} was on {lost[0]}, which is lost: {draft.scene.evidence(lost[0])}"
     if copies and copies[0].row.phase is Phase.FAILED:
         return f"{copies[0]} failed: {_detail(copies[0])}"
+    if live := draft.live(replica):
+        return f"{live[0]} keeps crashing there ({_detail(live[0])})"
     return f"{replica} is wished and runs nowhere"

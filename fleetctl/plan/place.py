@@ -14,6 +14,7 @@ from fleetctl.model.desired import WantedJob
 from fleetctl.model.job import Release
 from fleetctl.model.replica import InstanceName, ReplicaName
 from fleetctl.model.verdict import Health
+from fleetctl.plan.crashing import is_avoided_there
 from fleetctl.plan.room import Ground
 from fleetctl.plan.scene import Standing
 
@@ -102,6 +103,8 @@ def _why_not_now(scene: Scene, board: Board, wanted: Wanted, host: str) -> str:
         return "its upload failed on {n}"
     if (str(wanted.replica), host) in scene.failed.starts:
         return "its start failed on {n}"
+    if is_avoided_there(scene, wanted.job, wanted.release, host):
+        return f"{wanted.job.name} release {wanted.release.number} keeps failing on {{n}}"
     if taken := room.fixed_taken(wanted.release.spec.ports):
         return f"port {taken[0]} taken on {{n}}"
     if short := room.shortages(wanted.resources):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fleetctl.model.plan import HeldKind
 from fleetctl.model.snapshot import Phase
+from fleetctl.plan.crashing import bad_on, bad_release, moves_off
 from fleetctl.plan.draft import ready_for_s
 from fleetctl.plan.place import is_allowed
 from fleetctl.plan.scene import release_of, replicas_of, runs_like
@@ -67,9 +68,13 @@ def _keep(
         draft.down[replica] = f"{newest} is not ready"
     if job.rolls and is_outdated(draft.scene, job, newest):
         return  # replaced by the rollout, for free where nothing of it is up
-    patience_s = _patience_s(draft.scene, job, newest)
+    if moves_off(draft.scene, job, replica):
+        return  # `place_missing` moves it
+    patience_s, release = _patience_s(draft.scene, job, newest), release_of(job, newest.row)
+    if not up and (bad := bad_on(draft.scene, job, replica, release)):
+        draft.hold(replica, HeldKind.BAD_RELEASE, bad_release(job, replica, release, bad))
+        return
     if patience_s > 0:
-        release = release_of(job, newest.row)
         # Ready at its last moment, it still has to stay so for a while.
         draft.gate(job, release, newest.host, newest.name, patience_s + ready_for_s(job, release))
         draft.rises(replica)

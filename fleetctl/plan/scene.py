@@ -15,6 +15,8 @@ from fleetctl.model.memory import Memory
 from fleetctl.model.replica import Generation, ReplicaName
 from fleetctl.model.snapshot import InstanceReport, Phase, Reachable, Snapshot
 from fleetctl.model.verdict import Health, HostVerdict
+from fleetctl.plan.failures import Pair, avoided_pairs
+from fleetctl.plan.verdicts import is_another_root
 
 if TYPE_CHECKING:
     from fleetctl.model.job import Digest, Release
@@ -94,6 +96,7 @@ class Scene:
     jobs: tuple[WantedJob, ...]
     copies: Mapping[ReplicaName, tuple[Copy, ...]]  # newest epoch first
     failed: FailedSteps
+    avoided: frozenset[Pair]  # releases that keep failing on a host
 
     @classmethod
     def of(
@@ -124,6 +127,7 @@ class Scene:
             jobs=tuple(sorted(desired.jobs, key=lambda job: job.name)),
             copies={replica: tuple(sorted(found[replica], key=_newest_first)) for replica in sorted(found)},
             failed=_failed(memory),
+            avoided=avoided_pairs(memory.failures),
         )
 
     def of_replica(self, replica: ReplicaName) -> tuple[Copy, ...]:
@@ -194,11 +198,15 @@ def _standing(
 
 
 def _rows(name: str, snapshot: Snapshot, memory: Memory) -> tuple[InstanceReport, ...]:
-    seen = snapshot.hosts.get(name)
-    if isinstance(seen, Reachable):
-        return seen.report.instances
-    known = memory.hosts.get(name)
-    return tuple(row for row in known.instances if row.phase.holds_room) if known else ()
+    seen, known = snapshot.hosts.get(name), memory.hosts.get(name)
+    remembered = tuple(row for row in known.instances if row.phase.holds_room) if known else ()
+    if not isinstance(seen, Reachable):
+        return remembered
+    rows = seen.report.instances
+    if not is_another_root(seen.report, known):
+        return rows
+    there = {row.name for row in rows}  # what ran on the root that we knew may run on, wherever that is
+    return rows + tuple(row for row in remembered if row.name not in there)
 
 
 def _failed(memory: Memory) -> FailedSteps:

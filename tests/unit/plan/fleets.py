@@ -13,7 +13,7 @@ from fleetctl.model.desired import Desired, WantedJob
 from fleetctl.model.host import Capacity, HostSpec
 from fleetctl.model.instant import Instant
 from fleetctl.model.job import Digest, JobSpec, PortRequest, ReadyProbe, Release, UpdatePolicy
-from fleetctl.model.memory import HostMemory, JobMemory, Memory, Wish
+from fleetctl.model.memory import Failure, HostMemory, JobMemory, Memory, Wish
 from fleetctl.model.plan import Action, AwaitReady, Held, HeldKind, Plan, Start, Stop, Upload, step_key
 from fleetctl.model.replica import Generation, InstanceName, ReplicaName
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
@@ -133,6 +133,7 @@ class Fleet:
     now: Instant = Instant(1000.0)
     plan: Plan | None = None  # the last one made
     gone: dict[str, Machine] = field(default_factory=dict)  # from the inventory, not from the world
+    failures: tuple[Failure, ...] = ()
 
     @classmethod
     def of(cls, *hosts: HostSpec | str) -> Fleet:
@@ -243,7 +244,7 @@ class Fleet:
             name: HostMemory(instances=self.known.get(name, ()), verdict=machine.verdict)
             for name, machine in everywhere.items()
         }
-        return Memory(Generation(self.generation), hosts, dict(self.jobs), frozenset(self.failed))
+        return Memory(Generation(self.generation), hosts, dict(self.jobs), frozenset(self.failed), failures=self.failures)
 
     def decide(self) -> Plan:
         """One plan, which keeps the invariants."""
