@@ -25,7 +25,7 @@ from fleetctl.embedded.session import Wire, run_command
 from fleetctl.embedded.tap import Piece, Unwatched, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable, Iterator
 
     from asyncssh.channel import SSHChannel
 
@@ -214,13 +214,13 @@ class EmbeddedHost:
 
     def _freeze_connections(self) -> None:
         self._flowing.clear()
-        for connection in self.connections:
-            _transport_of(connection).pause_reading()
+        for transport in _transports_of(self.connections):
+            transport.pause_reading()
 
     def _thaw_connections(self) -> None:
         self._flowing.set()
-        for connection in self.connections:
-            _transport_of(connection).resume_reading()
+        for transport in _transports_of(self.connections):
+            transport.resume_reading()
 
     async def _settle(self) -> None:
         """Wait until nothing of this host is left in the event loop."""
@@ -230,10 +230,11 @@ class EmbeddedHost:
             await connection.wait_closed()
 
 
-def _transport_of(connection: asyncssh.SSHServerConnection) -> asyncio.Transport:
-    transport = connection._transport  # noqa: SLF001  # asyncssh has no word for standing still
-    assert isinstance(transport, asyncio.Transport)
-    return transport
+def _transports_of(connections: Iterable[asyncssh.SSHServerConnection]) -> Iterator[asyncio.Transport]:
+    for connection in connections:
+        transport = connection._transport  # noqa: SLF001  # asyncssh has no word for standing still
+        if isinstance(transport, asyncio.Transport):  # none: it is just being closed
+            yield transport
 
 
 def _is_loopback(address: str) -> bool:

@@ -32,6 +32,7 @@ REPOSITORY = FOLDER.parents[1]
 COMPOSE_FILE = REPOSITORY / "docker-compose.test.yml"
 INVENTORY = REPOSITORY / "inventories" / "compose.yml"
 HOSTS = ("h1", "h2", "h3", "h4", "h5")
+KEYS = "/etc/ssh/authorized_keys"
 ROOTS = {"root": "/var/lib/fleetctl", "deploy": "/home/deploy/.local/share/fleetctl"}
 LABEL = "com.docker.compose.project"
 Found = TypeVar("Found")
@@ -262,6 +263,10 @@ class Machines:
         script = 'printf "%s\\n" "$1" | cat - /root/.bashrc > /root/.bashrc.new && mv /root/.bashrc.new /root/.bashrc'
         self.exec(host, "sh", "-c", script, "sh", greeting)
 
+    def lock_out(self, host: str) -> None:
+        """sshd shows its banner and lets nobody log in."""
+        self.exec(host, "mv", KEYS, f"{KEYS}.away")
+
     def kill_pid(self, host: str, pid: int) -> None:
         """kill -9 of one process."""
         self.exec(host, "kill", "-9", str(pid))
@@ -271,7 +276,7 @@ class Machines:
         ssh = "[ -e /proc/$(cat /run/sshd.pid) ] && kill -CONT $(cat /run/sshd.pid) || /usr/sbin/sshd"
 
         def mended(host: str) -> None:
-            self.exec(host, "sh", "-c", f"iptables -F && {{ {ssh}; }}")
+            self.exec(host, "sh", "-c", f"iptables -F && {{ {ssh}; }}; [ ! -e {KEYS}.away ] || mv {KEYS}.away {KEYS}")
             self.await_ssh(host)
 
         self._power_up()

@@ -54,6 +54,8 @@ for path in [*sys.argv[1:], *(f"/tmp/{name}" for name in os.listdir("/tmp"))]:
         os.remove(path)
     if os.path.lexists(path):
         sys.exit(f"{path} can't be removed")
+if os.path.exists("/etc/ssh/authorized_keys.away"):
+    os.rename("/etc/ssh/authorized_keys.away", "/etc/ssh/authorized_keys")
 shell = [line for line in read("/root/.bashrc").splitlines(True) if not line.endswith("  # greeting\n")]
 with open("/root/.bashrc", "w") as file:
     file.writelines(shell)
