@@ -134,7 +134,7 @@ class _OneJob:
             constraints=tuple(sorted(set(shape.constraints))),
             spread=None if shape.spread == "hosts" else shape.spread,
             ready=self._probe(shape.ready, ports) if shape.ready else None,
-            stop=StopPolicy(shape.stop.signal, shape.stop.timeout),
+            stop=StopPolicy(shape.stop.signal, shape.stop.timeout, shape.stop.drain),
             update=UpdatePolicy(shape.update.max_unavailable, shape.update.min_healthy, shape.update.deadline),
             log=LogPolicy(shape.log.size, shape.log.keep),
         )

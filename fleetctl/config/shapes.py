@@ -75,8 +75,8 @@ class ReadyShape(Shape):
 
 
 class StopShape(Shape):
-    later = frozenset({"drain"})
     signal: Annotated[str, BeforeValidator(parse_signal)] = _STOP.signal
+    drain: Duration = _STOP.drain_s
     timeout: Duration = _STOP.timeout_s
 
 

@@ -60,7 +60,7 @@ def start_spec(action: Start, release: Release, *, fleet: str, replicas: int) ->
         },
         "ready": None if spec.ready is None else _probe(spec.ready, ports[spec.ready.port]),
         "min_healthy_s": spec.update.min_healthy_s,
-        "stop": {"signal": spec.stop.signal, "timeout_s": spec.stop.timeout_s},
+        "stop": {"signal": spec.stop.signal, "timeout_s": spec.stop.timeout_s, "drain_s": spec.stop.drain_s},
         "log": {"size_bytes": spec.log.size, "keep": spec.log.keep},
         "restart": {"backoff_min_s": BACKOFF_MIN_S, "backoff_max_s": BACKOFF_MAX_S, "reset_s": BACKOFF_RESET_S},
     }

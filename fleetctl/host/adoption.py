@@ -91,7 +91,7 @@ def take_up(instance, record) -> None:
         instance.watch_process(record.shim, record.shim_start)
     else:
         take_up_program(instance, record)
-    if instance.order["wanted"] == "stop" and instance.state not in (table.STOPPING, table.KILLING, table.STUCK):
+    if instance.order["wanted"] == "stop" and instance.state not in table.ENDING:
         instance.feed("stop")
 
 
@@ -107,6 +107,9 @@ def take_up_program(instance, record) -> None:
         instance.await_ready()
     elif instance.state == table.CLEARING:
         instance.arm_grace()
+    elif instance.state == table.DRAINING:
+        since = instance.status["stopping_since"]
+        instance.arm(since + rows.drain_s(instance.spec) - boottime(), "drained")
     elif instance.state == table.STOPPING:
         instance.ask_tree()
         since = instance.status["stopping_since"]

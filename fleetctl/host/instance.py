@@ -33,7 +33,7 @@ class Instance:
         self.watched = (0, 0)
         self.orphan = False  # the shim is gone, the run is not over
         self.orphan_timer = Timer()
-        self.timer = Timer()  # grace, patience or backoff: never two at once
+        self.timer = Timer()  # drain, grace, patience or backoff: never two at once
         self.ready_watch = readiness.Watcher()
         self.orphan_since = 0.0
         self.queue: "list[str]" = []
@@ -317,6 +317,14 @@ class Instance:
     def kill_again(self) -> None:
         if self.orphan and self.state in (table.SWEEPING, table.KILLING):
             self.kill_tree()
+
+    def arm_drain(self) -> None:
+        """Without one the next step is taken in the same breath."""
+        drain_s = rows.drain_s(self.spec)
+        if drain_s > 0:
+            self.arm(drain_s, "drained")
+        else:
+            self.feed("drained")
 
     def arm_grace(self) -> None:
         self.arm(self.spec["stop"]["timeout_s"], "grace")

@@ -29,7 +29,8 @@ claim       {"fleet": str, "serial": int, "wishes": ANY} -> {"serial": int}; `ch
 start       {"instance": NAME, "spec": SPEC, "reason": str, or none}
                                                        -> {"instance": ROW}; written down, then started.
             error `exists` when that instance is there with another spec, or was stopped before
-stop        {"instance": NAME, "reason": str}          -> {"instance": ROW}; written down, then begun (see `await`)
+stop        {"instance": NAME, "reason": str}          -> {"instance": ROW}; written down, then begun (see `await`):
+            notice, `drain_s` in which it serves on, the signal, `timeout_s`, SIGKILL; `stopping` from the notice on
 adopt       {"digest": str, "incoming": str}           -> {}; verifies <root>/incoming/<incoming>/, makes it
             durable and renames it to artifacts/<digest>; `mismatch` with "found" when the content is another
 discard     {"incoming": str}                          -> {}; removes a broken upload
@@ -39,7 +40,8 @@ SPEC    {"job": str, "release": int, "fleet": str, "host": str, "address": str, 
          "resources": {"cpu_milli": int, "memory_bytes": int, "disk_bytes": int},
          "ready": null | {"kind": "http"|"tcp", "port": int, "path": str, "interval_s": float, "timeout_s": float,
                           "failures": int, "successes": int, "grace_s": float},
-         "min_healthy_s": float, "stop": {"signal": str, "timeout_s": float}, "log": {"size_bytes": int, "keep": int},
+         "min_healthy_s": float, "stop": {"signal": str, "timeout_s": float, "drain_s": float, or none: 0},
+         "log": {"size_bytes": int, "keep": int},
          "restart": {"backoff_min_s": float, "backoff_max_s": float, "reset_s": float}}
 ROW     {"instance": "web.1@47", "job": str, "release": int, "phase": PHASE, "wanted": "run"|"stop", "pid": int|null,
          "ready_for_s": float|null, "ever_ready": bool, "restarts": int, "last_exit": str|null, "reason": str,

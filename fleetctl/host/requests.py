@@ -122,6 +122,7 @@ def check_spec(spec) -> None:
     if not rows.signal_number(text(stop.get("signal"), "spec.stop.signal", 20)):
         raise malformed("spec.stop.signal", "there is no signal %s" % stop["signal"])
     seconds(stop.get("timeout_s"), "spec.stop.timeout_s")
+    seconds(stop.get("drain_s", 0.0), "spec.stop.drain_s")
     log = table_of(spec.get("log"), "spec.log")
     whole(log.get("size_bytes"), "spec.log.size_bytes", 1)
     whole(log.get("keep"), "spec.log.keep", 0, 10000)

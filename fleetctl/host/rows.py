@@ -24,7 +24,7 @@ def blank_status():
         "was_ready_since": None,  # of the newest run that was ready
         "ready_run": 0,  # and its number
         "ever_ready": False,
-        "stopping_since": 0.0,
+        "stopping_since": 0.0,  # the notice, then the signal
         "due": None,  # when the backoff is over
         "failures": 0,  # starts in a row that were not ready for long enough
         "exits": [],
@@ -99,6 +99,11 @@ def row(name: str, order, status, dropped_bytes: int):
         "dropped_bytes": dropped_bytes,
         "stuck": status["stuck"],
     }
+
+
+def drain_s(spec) -> float:
+    """Between notice and signal. Specs of older orders know none."""
+    return float(spec["stop"].get("drain_s", 0.0))
 
 
 def stuck(pid: int):

@@ -12,6 +12,7 @@ FAILED, STUCK = protocol.FAILED, protocol.STUCK
 LAUNCHING = "launching"  # a shim was asked for, and the program was not seen yet
 CLEARING = "clearing"  # the program ended by itself; what it left behind was asked to end
 SWEEPING = "sweeping"  # ... and is killed
+DRAINING = "draining"  # stopping on order: it was given notice and serves on
 KILLING = "killing"  # stopping on order, the grace is over
 JAMMED = "jammed"  # what it left behind can't be killed, so it is not started again
 
@@ -24,6 +25,7 @@ STATES = (
     SWEEPING,
     JAMMED,
     WAITING,
+    DRAINING,
     STOPPING,
     KILLING,
     STUCK,
@@ -39,6 +41,7 @@ EVENTS = {
     "unfit": "so did it, and starting it again is pointless",
     "ready": "the probes say so, or it ran for min_healthy",
     "unready": "the probes say so",
+    "drained": "the time between notice and signal is over",
     "grace": "the time to end by itself is over",
     "patience": "so is the time to die",
     "due": "the backoff is over",
@@ -46,6 +49,11 @@ EVENTS = {
 SAME = ""
 
 LIVE = (STARTING, READY, UNREADY)
+
+
+def _but(*states: str):
+    return tuple(state for state in STATES if state not in states)
+
 
 ROWS = (
     # in                     event       next       do
@@ -72,7 +80,9 @@ ROWS = (
     ((WAITING,), "due", LAUNCHING, ("launch",)),
     # It is to end.
     ((LAUNCHING,), "stop", STOPPING, ("give_notice", "note_stopping", "arm_grace")),  # asked as soon as it is seen
-    (LIVE, "stop", STOPPING, ("forget_ready", "give_notice", "note_stopping", "ask_tree", "arm_grace")),
+    (LIVE, "stop", DRAINING, ("forget_ready", "give_notice", "note_stopping", "arm_drain")),
+    ((DRAINING,), "drained", STOPPING, ("note_stopping", "ask_tree", "arm_grace")),
+    ((DRAINING,), "left", STOPPING, ("note_stopping", "ask_tree", "arm_grace")),  # it ended by itself: no more to serve
     ((CLEARING,), "stop", STOPPING, ("give_notice", "note_stopping", "arm_grace")),
     ((SWEEPING,), "stop", KILLING, ()),
     ((JAMMED,), "stop", STUCK, ()),
@@ -82,28 +92,29 @@ ROWS = (
     ((KILLING,), "launched", SAME, ("kill_tree",)),
     ((KILLING,), "patience", STUCK, ("note_stuck",)),
     ((STOPPING, KILLING), "lost", STOPPED, ("disarm", "note_stopped")),
-    ((STOPPING, KILLING, STUCK), "exited", STOPPED, ("disarm", "dismiss", "note_stopped")),
-    ((STOPPING, KILLING, STUCK), "unfit", STOPPED, ("disarm", "dismiss", "note_stopped")),
+    ((DRAINING, STOPPING, KILLING, STUCK), "exited", STOPPED, ("disarm", "dismiss", "note_stopped")),
+    ((DRAINING, STOPPING, KILLING, STUCK), "unfit", STOPPED, ("disarm", "dismiss", "note_stopped")),
 )
 
 # What changes nothing, said on purpose: a pair that stands neither here nor above is a hole, and a test looks for it.
 IGNORED = (
-    ((*LIVE, CLEARING, SWEEPING, JAMMED, STUCK), "launched", "it is known to run, or to have ended"),
-    ((*LIVE, CLEARING, SWEEPING, JAMMED, STUCK), "lost", "the program outlives its shim"),
+    ((*LIVE, CLEARING, SWEEPING, JAMMED, DRAINING, STUCK), "launched", "it is known to run, or to have ended"),
+    ((*LIVE, CLEARING, SWEEPING, JAMMED, DRAINING, STUCK), "lost", "the program outlives its shim"),
     ((CLEARING, SWEEPING, JAMMED, STOPPING, KILLING, STUCK), "left", "that is being seen to"),
     ((WAITING, STOPPED, FAILED), "launched", "an old record, read again"),
     ((WAITING, STOPPED, FAILED), "lost", "an old shim has left"),
     ((WAITING, STOPPED, FAILED), "left", "an old record, read again"),
     ((WAITING, STOPPED, FAILED), "exited", "an old record, read again"),
     ((WAITING, STOPPED, FAILED), "unfit", "an old record, read again"),
-    ((STOPPING, KILLING, STUCK, STOPPED), "stop", "that is being done"),
+    ((DRAINING, STOPPING, KILLING, STUCK, STOPPED), "stop", "that is being done"),
     ((LAUNCHING, READY, CLEARING, SWEEPING, JAMMED), "ready", "nobody asked"),
-    ((WAITING, STOPPING, KILLING, STUCK, STOPPED, FAILED), "ready", "nobody asked"),
+    ((WAITING, DRAINING, STOPPING, KILLING, STUCK, STOPPED, FAILED), "ready", "nobody asked"),
     ((LAUNCHING, STARTING, UNREADY, CLEARING, SWEEPING, JAMMED), "unready", "it was not ready"),
-    ((WAITING, STOPPING, KILLING, STUCK, STOPPED, FAILED), "unready", "it was not ready"),
-    ((LAUNCHING, *LIVE, SWEEPING, JAMMED, WAITING, KILLING, STUCK, STOPPED, FAILED), "grace", "a late timer"),
-    ((LAUNCHING, *LIVE, CLEARING, JAMMED, WAITING, STOPPING, STUCK, STOPPED, FAILED), "patience", "a late timer"),
-    ((LAUNCHING, *LIVE, CLEARING, SWEEPING, JAMMED, STOPPING, KILLING, STUCK, STOPPED, FAILED), "due", "a late timer"),
+    ((WAITING, DRAINING, STOPPING, KILLING, STUCK, STOPPED, FAILED), "unready", "it was not ready"),
+    (_but(DRAINING), "drained", "a late timer"),
+    (_but(CLEARING, STOPPING), "grace", "a late timer"),
+    (_but(SWEEPING, KILLING), "patience", "a late timer"),
+    (_but(WAITING), "due", "a late timer"),
 )
 
 TABLE = {
@@ -116,10 +127,22 @@ PHASE = {
     CLEARING: WAITING,
     SWEEPING: WAITING,
     JAMMED: STUCK,
+    DRAINING: STOPPING,
     KILLING: STOPPING,
 }
 OVER = (STOPPED, FAILED)  # nothing of it runs, and nothing will without a new order
-ALIVE = (LAUNCHING, *LIVE, CLEARING, SWEEPING, JAMMED, STOPPING, KILLING, STUCK)  # something of it runs, or may
+ENDING = (DRAINING, STOPPING, KILLING, STUCK)  # an order to stop is being carried out
+ALIVE = (
+    LAUNCHING,
+    *LIVE,
+    CLEARING,
+    SWEEPING,
+    JAMMED,
+    DRAINING,
+    STOPPING,
+    KILLING,
+    STUCK,
+)  # something of it runs, or may
 
 
 def step(state: str, event: str):

@@ -55,7 +55,7 @@ class AwaitReady:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Stop an instance's whole tree; ended when it was seen empty. `timeout_s` is the instance's own grace."""
+    """Stop an instance's whole tree; ended when it was seen empty. `timeout_s` is its own drain and grace."""
 
     host: str
     instance: InstanceName

@@ -161,7 +161,7 @@ def ready_for_s(job: WantedJob, release: Release | None) -> float:
 def _stop(job: WantedJob, copy: Copy, reason: str) -> Stop:
     release = release_of(job, copy.row)
     policy = release.spec.stop if release is not None else StopPolicy()
-    return Stop(copy.host, copy.name, policy.timeout_s, reason)
+    return Stop(copy.host, copy.name, policy.drain_s + policy.timeout_s, reason)
 
 
 def _by_name(action: Action) -> tuple[str, str]:

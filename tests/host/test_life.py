@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,73 @@ def test_the_stop_signal_is_the_specs_and_notice_comes_first(host):
     host.stop("web.0@1", "make room")
     assert host.stopped("web.0@1")["last_exit"] == "exited 3"
     assert host.lines("web.0@1")[-1] == "make room"
+
+
+def fetched(port: int) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
+        return answer.read()
+
+
+def test_between_notice_and_signal_a_program_serves_on(host):
+    port = free_port()
+    stop = {"signal": "TERM", "timeout_s": 20.0, "drain_s": 1.5}
+    host.start("web.0@1", server(port), ports={"http": port}, ready=http_ready(port), stop=stop)
+    pid = host.ready("web.0@1")["pid"]
+    began = time.monotonic()
+    row = host.stop("web.0@1", "make room")
+    assert (row["phase"], row["pid"], row["ready_for_s"]) == ("stopping", pid, None)
+    assert (host.folder("web.0@1") / "notice").read_text() == "make room\n"
+    served = 0
+    while time.monotonic() - began < 1.2:
+        assert fetched(port) == b"here"
+        served += 1
+        time.sleep(0.05)
+    assert served > 5
+    ended = host.stopped("web.0@1")
+    assert 1.5 <= time.monotonic() - began < 6.0
+    assert ended["last_exit"] == "killed by SIGTERM"
+
+
+def test_a_program_that_ends_during_its_drain_is_stopped_at_once(host):
+    script = "while [ ! -e $FLEETCTL_NOTICE ]; do sleep 0.05; done; exit 4"
+    host.run("web.0@1", script, stop={"signal": "TERM", "timeout_s": 20.0, "drain_s": 100.0})
+    host.ready("web.0@1")
+    host.stop("web.0@1")
+    ended = host.stopped("web.0@1", timeout_s=15)
+    assert (ended["last_exit"], ended["restarts"]) == ("exited 4", 0)
+
+
+def test_what_a_program_leaves_behind_in_its_drain_is_asked_at_once(host):
+    script = "setsid sleep 1001 & while [ ! -e $FLEETCTL_NOTICE ]; do sleep 0.05; done; exit 4"
+    host.run("web.0@1", script, stop={"signal": "TERM", "timeout_s": 100.0, "drain_s": 100.0})
+    host.ready("web.0@1")
+    host.stop("web.0@1")
+    host.stopped("web.0@1", timeout_s=15)
+    assert not [command for command in host.processes().values() if "sleep 1001" in command]
+
+
+def test_the_grace_begins_when_the_drain_is_over(host):
+    script = "trap '' TERM; while :; do sleep 0.1; done"
+    host.run("web.0@1", script, stop={"signal": "TERM", "timeout_s": 1.0, "drain_s": 1.0})
+    host.ready("web.0@1")
+    began = time.monotonic()
+    host.stop("web.0@1")
+    assert host.stopped("web.0@1")["last_exit"] == "killed by SIGKILL"
+    assert 2.0 <= time.monotonic() - began < 7.0
+
+
+def test_a_stop_during_the_backoff_needs_no_drain(host):
+    slow = {"backoff_min_s": 100.0, "backoff_max_s": 100.0, "reset_s": 600.0}
+    host.run("web.0@1", "exit 1", restart=slow, stop={"signal": "TERM", "timeout_s": 20.0, "drain_s": 100.0})
+    host.until("web.0@1", lambda row: row["phase"] == "waiting")
+    host.stop("web.0@1")
+    assert host.row("web.0@1")["phase"] == "stopped"
+
+
+@pytest.mark.parametrize("drain_s", [-1.0, "5s", None])
+def test_a_drain_that_is_no_duration_is_refused(host, drain_s):
+    with pytest.raises(RefusedError, match="drain_s"):
+        host.run("web.0@1", "exec sleep 1000", stop={"signal": "TERM", "timeout_s": 20.0, "drain_s": drain_s})
 
 
 def test_a_program_that_ends_is_restarted_with_backoff(host):

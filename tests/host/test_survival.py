@@ -86,6 +86,19 @@ def test_a_stop_begun_by_a_killed_agent_is_finished_by_the_next(host):
     assert 2.0 <= time.monotonic() - began < 9.0
 
 
+def test_a_drain_begun_by_a_killed_agent_goes_on_with_the_next(host):
+    host.run("web.0@1", "exec sleep 1000", stop={"signal": "TERM", "timeout_s": 20.0, "drain_s": 3.0})
+    pid = host.ready("web.0@1")["pid"]
+    began = time.monotonic()
+    host.stop("web.0@1")
+    host.kill_agent()
+    row = host.row("web.0@1")
+    assert (row["phase"], row["pid"]) == ("stopping", pid)
+    assert lives(pid)
+    assert host.stopped("web.0@1")["last_exit"] == "killed by SIGTERM"
+    assert 3.0 <= time.monotonic() - began < 10.0
+
+
 def test_the_supervisor_is_killed_and_everything_runs_on(host):
     host.run("web.0@1", "while [ ! -e go ]; do sleep 0.05; done; exit 9", restart=SLOW)
     before = host.ready("web.0@1")

@@ -49,10 +49,25 @@ def test_every_state_can_be_reached_from_the_first_start():
 
 
 def test_nothing_but_stopped_follows_an_order_to_stop():
-    stopping = {table.STOPPING, table.KILLING, table.STUCK, table.STOPPED}
+    stopping = {table.DRAINING, table.STOPPING, table.KILLING, table.STUCK, table.STOPPED}
     for state in table.STATES:
         following, _ = table.step(state, "stop")
         assert walk(following) <= stopping
+
+
+def test_what_runs_is_drained_before_it_is_asked_to_end_and_all_else_ends_at_once():
+    drained = {state for state in table.STATES if table.step(state, "stop")[0] == table.DRAINING}
+    assert drained == {*table.LIVE, table.DRAINING}
+    for state in table.LIVE:
+        actions = table.step(state, "stop")[1]
+        assert "give_notice" in actions
+        assert "ask_tree" not in actions
+    asked = [event for event in table.EVENTS if "ask_tree" in table.step(table.DRAINING, event)[1]]
+    assert asked == ["left", "drained"]
+
+
+def test_a_program_that_ends_while_it_drains_is_stopped_not_started_again():
+    assert {table.step(table.DRAINING, event)[0] for event in ("exited", "unfit")} == {table.STOPPED}
 
 
 def test_a_program_is_started_only_from_where_none_of_it_runs():

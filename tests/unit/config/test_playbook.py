@@ -73,7 +73,7 @@ def test_every_key_has_its_place(files, load):
               constraints: ["labels.zone != 'c'", "labels.zone == \\"a\\""]
               spread: zone
               ready: {http: /healthz, port: http, interval: 1s, timeout: 500ms, failures: 2, successes: 3, grace: 1s}
-              stop: {signal: INT, timeout: 10s}
+              stop: {signal: INT, drain: 5s, timeout: 10s}
               update: {max_unavailable: 25%, min_healthy: 20s, deadline: 10m}
               log: {size: 1Mi, keep: 3, when_full: drop}
     """).jobs[0]
@@ -89,7 +89,7 @@ def test_every_key_has_its_place(files, load):
         constraints=(Constraint("zone", "!=", "c"), Constraint("zone", "==", "a")),
         spread="zone",
         ready=ReadyProbe("http", "http", "/healthz", 1.0, 0.5, 2, 3, 1.0),
-        stop=StopPolicy("INT", 10.0),
+        stop=StopPolicy("INT", 10.0, 5.0),
         update=UpdatePolicy("25%", 20.0, 600.0),
         log=LogPolicy(Bytes(1024**2), 3),
     )
@@ -276,7 +276,7 @@ def test_the_smallest_values_that_can_work_do(load):
     spec = (
         load(
             play(
-                "{command: [x], ports: [a], stop: {timeout: 1ms}, log: {size: 4Ki, keep: 1},"
+                "{command: [x], ports: [a], stop: {timeout: 1ms, drain: 0s}, log: {size: 4Ki, keep: 1},"
                 " ready: {tcp: true, interval: 100ms, timeout: 1ms, failures: 1},"
                 " update: {min_healthy: 101ms, deadline: 202ms, max_unavailable: 0}}"
             )
