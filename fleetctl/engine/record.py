@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fleetctl.engine.events import Outcome
 from fleetctl.model.memory import HostMemory
-from fleetctl.model.plan import Start, Stop
+from fleetctl.model.plan import AwaitReady, Start, Stop
 from fleetctl.model.resources import Bytes
 from fleetctl.model.snapshot import InstanceReport, Phase, Reachable, Silence, Unreachable
 from fleetctl.model.verdict import Sign
@@ -14,12 +15,14 @@ from fleetctl.plan.flapping import answered, turns_after
 from fleetctl.plan.verdicts import is_another_root
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from fleetctl.engine.events import ActionResult
     from fleetctl.model.desired import Desired
     from fleetctl.model.instant import Instant
-    from fleetctl.model.memory import Memory
+    from fleetctl.model.memory import Failure, Memory
     from fleetctl.model.plan import Plan
+    from fleetctl.model.replica import InstanceName
     from fleetctl.model.snapshot import Observation, Snapshot
     from fleetctl.model.verdict import HostVerdict
 
@@ -41,6 +44,21 @@ def forget_old_names(fleet: str, memory: Memory, snapshot: Snapshot) -> Memory:
         for name, host in memory.hosts.items()
     }
     return replace(memory, hosts=hosts)
+
+
+def with_failures(memory: Memory, found: tuple[Failure, ...], *, forgiven: frozenset[str]) -> Memory:
+    """`memory` with what failed since the last look, but for jobs that this very run gives another try."""
+    counted = (failure for failure in found if failure.replica.job not in forgiven)
+    return replace(memory, failures=tuple(sorted((*memory.failures, *counted), key=lambda failure: failure.at)))
+
+
+def awaited_in_vain(results: Iterable[ActionResult]) -> frozenset[InstanceName]:
+    """Those whose hosts answered that they did not get ready: no answer says nothing of a program."""
+    return frozenset(
+        result.action.instance
+        for result in results
+        if isinstance(result.action, AwaitReady) and result.outcome is Outcome.FAILED
+    )
 
 
 def remember(

@@ -17,7 +17,7 @@ from fleetctl.engine.links import Links
 from fleetctl.engine.look import look
 from fleetctl.engine.orders import spec_of
 from fleetctl.engine.pauses import Pauses
-from fleetctl.engine.record import expect, forget_old_names, remember
+from fleetctl.engine.record import awaited_in_vain, expect, forget_old_names, remember, with_failures
 from fleetctl.engine.take_over import driven_elsewhere, take_over
 from fleetctl.engine.wishing import Change, Eligible, Wished, desired, lay_over
 from fleetctl.errors import (
@@ -34,10 +34,11 @@ from fleetctl.model.desired import Desired
 from fleetctl.model.host import Inventory
 from fleetctl.model.memory import Memory
 from fleetctl.model.plan import Action, Answer, Plan, Start, StepKey, Upload, step_key
-from fleetctl.model.replica import Generation
+from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.snapshot import Silence, Snapshot, Unreachable
 from fleetctl.model.verdict import HostVerdict
 from fleetctl.plan.check import violations
+from fleetctl.plan.failures import new_failures
 from fleetctl.plan.neighbours import neighbours
 from fleetctl.plan.outcome import exit_code, newly_good
 from fleetctl.plan.ownership import one_name_each, other_driver, owes_a_claim, own_hosts, refuse_shared_roots
@@ -142,6 +143,7 @@ class _Run:
         self.answers: tuple[Answer, ...] = ()
         self.failed: set[StepKey] = set()
         self.results: list[ActionResult] = []
+        self.unready: frozenset[InstanceName] = frozenset()  # awaited in vain since the last look
 
     def begin(self) -> None:
         before = self.means.store.memory(self.means.fleet)
@@ -207,6 +209,8 @@ class _Run:
         if driver is not None:
             raise await driven_elsewhere(means, driver, memory)
         now = means.clock.now()
+        failures = new_failures(memory, snapshot, self.unready, wanted, now)
+        memory = with_failures(memory, failures, forgiven=self.change.forgives)
         judged = verdicts(wanted, snapshot, seen.answers, memory, now)
         if self.pending:  # later, what can't be kept any more is held back: something was touched
             refuse(wanted, snapshot, judged, memory)
@@ -215,6 +219,8 @@ class _Run:
         _distrust(plan, wanted, snapshot, judged, memory)
         hosts = remember(wanted, memory, snapshot, judged, at_start=self.at_start)
         means.store.record_observation(self.lock, means.fleet, hosts)
+        means.store.record_failures(self.lock, means.fleet, failures)  # after: killed in between, none counts twice
+        self.unready = frozenset()
         for old, new in named.renamed.items():
             means.store.forget_host(self.lock, means.fleet, old, renamed_to=new)
         owes = owes_a_claim(means.fleet, snapshot, memory.generation, means.store.author)
@@ -251,7 +257,7 @@ class _Run:
             hosts=expect(sweep.memory, plan, sweep.desired),
             cordons=wished.cordons,
             uncordons=wished.uncordons,
-            forgive=self.change.rolls if self.pending else frozenset(),
+            forgive=self.change.forgives if self.pending else frozenset(),
         )
         self.pending = False
 
@@ -317,6 +323,7 @@ class _Run:
         async with pauses:
             results = await execute(sweep.plan, orders)
         self.results += results
+        self.unready = awaited_in_vain(results)
         for result in results:
             if result.outcome is not Outcome.DONE:
                 self.failed |= self._forbidden_by(result.action)

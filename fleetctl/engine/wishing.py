@@ -52,6 +52,11 @@ class Change:
     def rolls(self) -> frozenset[str]:
         return frozenset(build.spec.name for build in self.deploys)
 
+    @property
+    def forgives(self) -> frozenset[str]:
+        """Jobs that a person gives another try: how they failed before counts no more."""
+        return self.rolls | {*self.starts, *self.restarts}
+
 
 @dataclass(frozen=True, slots=True)
 class Wished:
@@ -63,10 +68,11 @@ class Wished:
     cordons: tuple[tuple[str, Cordon], ...] = ()
     uncordons: tuple[str, ...] = ()
     notices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by job: what of the old wish is undone
+    forgiven: frozenset[str] = frozenset()  # jobs whose remembered failures count no more
 
     @property
     def is_new(self) -> bool:
-        return bool(self.wishes or self.releases or self.cordons or self.uncordons)
+        return bool(self.wishes or self.releases or self.cordons or self.uncordons or self.forgiven)
 
 
 def lay_over(memory: Memory, change: Change) -> Wished:
@@ -91,10 +97,11 @@ def lay_over(memory: Memory, change: Change) -> Wished:
         memory,
         jobs=jobs,
         cordons={name: cordon for name, cordon in sorted(cordoned.items()) if name not in uncordons},
-        failures=tuple(failure for failure in memory.failures if failure.replica.job not in change.rolls),
+        failures=tuple(failure for failure in memory.failures if failure.replica.job not in change.forgives),
     )
     said = {job: tuple(lines) for job, lines in notices.items()}
-    return Wished(laid, wishes, tuple(releases), cordons, uncordons, said)
+    forgiven = change.forgives & {failure.replica.job for failure in memory.failures}
+    return Wished(laid, wishes, tuple(releases), cordons, uncordons, said, forgiven)
 
 
 def _deploy(jobs: dict[str, JobMemory], change: Change, notices: dict[str, list[str]]) -> list[Release]:

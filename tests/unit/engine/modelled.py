@@ -121,12 +121,22 @@ class Machine:
     def row(self, name: InstanceName) -> InstanceReport:
         """As of now: what runs gets ready by itself, unless its artifact is a bad one."""
         row = self.rows[name]
+        if row.phase is Phase.STARTING and self.fleet.crashes(self.spec.name, name):
+            return self.crash_loop(row)
         if row.phase is not Phase.STARTING or self.program(name) in self.fleet.never_ready:
             return replace(row, age_s=self.now() - self.began[name])
         lasted = self.now() - self.began[name] - READY_AFTER_S
         if lasted < 0:
             return replace(row, age_s=self.now() - self.began[name])
         return replace(row, phase=Phase.READY, ready_for_s=lasted, ever_ready=True, age_s=lasted + READY_AFTER_S)
+
+    def crash_loop(self, row: InstanceReport) -> InstanceReport:
+        """It ends as soon as it runs, and is started again after 1 s, 2 s, 4 s, ... up to 5 min."""
+        age_s, restarts, next_s = self.now() - self.began[row.name], 0, 1.0
+        while next_s <= age_s:
+            restarts += 1
+            next_s += min(300.0, 2.0**restarts)
+        return replace(row, phase=Phase.WAITING, restarts=restarts, last_exit="exited 42", age_s=age_s)
 
     def program(self, name: InstanceName) -> str:
         """What it runs: its artifact, or a program that its host has."""
@@ -409,6 +419,7 @@ class ModelFleet:
         self.never_ready: set[str] = set()  # artifacts, or programs that hosts have: what runs them never listens
         self.can_not_run: set[str] = set()  # likewise: can't be executed
         self.full_disks: set[str] = set()
+        self.crashes: Callable[[str, InstanceName], bool] = lambda _host, _name: False
         self.kept: Kept | KeptArtifacts = Kept()
         self.contents: dict[Digest, Path] = {}  # of the artifacts that can be fetched
         self.damaged: set[str] = set()  # the hosts whose artifacts are no longer what they were
