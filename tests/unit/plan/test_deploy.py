@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleetctl.model.job import Constraint
+from fleetctl.model.job import Constraint, StopPolicy
 from fleetctl.model.plan import AwaitReady, HeldKind, Plan, Start, Stop, Upload
 from fleetctl.model.snapshot import Phase, Problem, ProblemKind
 from fleetctl.plan.reconcile import refusals
@@ -327,3 +327,9 @@ def test_artifacts_are_uploaded_once_to_a_host_however_many_of_its_replicas_come
     (plan,) = fleet.deploy(job(replicas=3))
     (upload,) = actions(plan, Upload)
     assert (upload.host, upload.artifact) == ("h1", digest("./web"))
+
+
+def test_a_stop_may_take_as_long_as_drain_and_grace_together():
+    fleet = deployed(2, replicas=1, stop=StopPolicy("TERM", timeout_s=10.0, drain_s=5.0))
+    (plan,) = fleet.deploy(job(stop=StopPolicy("TERM", timeout_s=10.0, drain_s=5.0), command=NEW))
+    assert [stop.timeout_s for stop in actions(plan, Stop)] == [15.0]
