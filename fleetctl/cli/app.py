@@ -28,6 +28,7 @@ from fleetctl.cli.options import (
     Terms,
     Why,
 )
+from fleetctl.errors import UsageError
 
 app = typer.Typer(
     name="fleetctl",
@@ -125,10 +126,16 @@ def status(inventory: Inventory = None, json: Json = False) -> int:
 def heal(
     inventory: Inventory = None,
     limit: Limit = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, round after round, until Ctrl-C.")] = False,
+    interval: Annotated[
+        str | None,
+        typer.Option("--interval", metavar="TIME", show_default="10s",
+                     help="With --watch: between two rounds; longer after errors."),
+    ] = None,
     take_over: TakeOver = False,
     check: Check = False,
     force: Force = False,
-) -> int:
+) -> int:  # fmt: skip
     """Bring back what is missing, on the hosts that live. Starts nothing new, replaces nothing that runs.
 
     Says what was found, what was done and what needs a human. In a pipe or cron it says only what changed since the
@@ -137,6 +144,12 @@ def heal(
     from fleetctl.cli import commands, driving
 
     terms = Terms(limit, take_over=take_over, force=force)
+    if watch:
+        from fleetctl.cli import watching
+
+        return watching.watch(inventory, terms, interval or "10s", check=check)
+    if interval is not None:
+        raise UsageError("--interval goes with --watch")
     if check:
         return commands.heal_check(inventory, terms)
     return driving.heal(inventory, terms)
@@ -230,14 +243,24 @@ def hosts(
         typer.Option("--explain", metavar="HOST", show_default=False,
                      help="The whole story of one host, and what would change its verdict."),
     ] = None,
+    forget: Annotated[
+        str | None,
+        typer.Option("--forget", metavar="HOST", show_default=False,
+                     help="Know nothing of this host any more: it is gone for good, or was installed anew."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Forget it although work of ours may run there.")] = False,
     json: Json = False,
 ) -> int:  # fmt: skip
-    """Show each host, what is believed of it and why, and what it has room for. Changes nothing.
+    """Show each host, what is believed of it and why, and what it has room for. Changes nothing but by --forget.
 
     Exits as `status` does.
     """
     from fleetctl.cli import commands
 
+    if forget is not None:
+        from fleetctl.cli import forgetting
+
+        return forgetting.forget(forget, inventory, force=force)
     return commands.hosts(inventory, as_json=json, explained=explain)
 
 

@@ -63,6 +63,8 @@ def heal_check(named: Path | None, terms: Terms) -> ExitCode:
 def _show_plan(fleet: OpenFleet, change: Change, *, as_json: bool) -> ExitCode:
     screen = Screen.standard()
     view = _look(fleet, change, screen, quiet=as_json)
+    if view.driven_elsewhere is not None:
+        raise view.driven_elsewhere
     code = _code(view)
     if as_json:
         screen.document(plan_json(fleet.name, view.plan, code))
@@ -78,6 +80,7 @@ def status(named: Path | None, *, as_json: bool) -> ExitCode:
     screen = Screen.standard()
     with open_fleet(named) as fleet:
         view = _look(fleet, Change(), screen, quiet=as_json)
+    _complain_of_another_driver(view)
     code = _seen_code(view)
     if as_json:
         screen.document(status_json(view, code))
@@ -92,6 +95,7 @@ def hosts(named: Path | None, *, as_json: bool, explained: str | None = None) ->
         if explained is not None:
             named_hosts([explained], fleet.inventory, fleet.store.memory(fleet.name))
         view = _look(fleet, Change(), screen, quiet=as_json)
+    _complain_of_another_driver(view)
     code, wall = _seen_code(view), SystemClock().wall()
     if as_json:
         screen.document(explained_json(view, code, explained, wall) if explained else hosts_json(view, code, wall))
@@ -119,8 +123,16 @@ def _look(fleet: OpenFleet, change: Change, screen: Screen, *, quiet: bool) -> V
         return asyncio.run(look(fleet, change, tell))
 
 
+def _complain_of_another_driver(view: View) -> None:
+    """What runs is shown all the same; what it should be is theirs to know."""
+    if view.driven_elsewhere is not None:
+        complain(view.driven_elsewhere.lines())
+
+
 def _seen_code(view: View) -> ExitCode:
     """Of what is seen, not of what could be done: while a heal would find work, it is not as wished."""
+    if view.driven_elsewhere is not None:
+        return view.driven_elsewhere.exit_code
     code = _code(view)
     return ExitCode.DEGRADED if view.plan.actions and code is not ExitCode.FAILED else code
 

@@ -10,7 +10,7 @@ from fleetctl.errors import NotSupportedError
 
 _OPTIONS = """
 -f --forks -u --user -k --ask-pass -K --ask-become-pass -b --become -D --diff -v --verbose
---json --watch --forget --trust --lenient --follow
+--json --trust --lenient --follow
 """
 _COMMANDS = "init exec copy inventory rollback history endpoints"
 OPTIONS = frozenset(_OPTIONS.split())

@@ -20,15 +20,16 @@ from fleetctl.config.inventory import load_inventory
 from fleetctl.config.patterns import match_remaining_hosts
 from fleetctl.config.playbook import load_playbook
 from fleetctl.engine import read
+from fleetctl.engine.forget import forget
 from fleetctl.engine.links import Links
 from fleetctl.engine.run import Means, RunResult, run
 from fleetctl.engine.wishing import Build, Change
-from fleetctl.errors import ExitCode, FleetctlError
+from fleetctl.errors import ExitCode, FleetctlError, UsageError
 from fleetctl.model.host import Inventory
 from fleetctl.ssh.access import Access
 from fleetctl.ssh.link import open_link, redial
 from fleetctl.state.artifacts import KeptArtifacts, digest_of
-from fleetctl.state.chosen import choose_inventory
+from fleetctl.state.chosen import VARIABLE, choose_inventory
 from fleetctl.state.folder import state_folder
 from fleetctl.state.store import Store
 
@@ -86,6 +87,26 @@ def open_fleet(named: Path | None) -> Iterator[OpenFleet]:
     inventory, folder = chosen_inventory(named), state_folder(os.environ)
     with closing(Store.open(folder, clock=SystemClock())) as store:
         yield OpenFleet(inventory, store, KeptArtifacts(folder))
+
+
+@contextmanager
+def reopening_fleet(named: Path | None) -> Iterator[Callable[[], OpenFleet]]:
+    """One store that stays open, and the inventory as it is at each call; where none is named, that of the last deploy
+    by then. Raises as `open_fleet` does, each call too."""
+    folder = state_folder(os.environ)
+    path = choose_inventory(named, os.environ, _Kept(folder))
+    fleet = load_inventory(path).fleet
+    follows = named is None and not os.environ.get(VARIABLE)
+    with closing(Store.open(folder, clock=SystemClock())) as store:
+        kept = KeptArtifacts(folder)
+
+        def reopen() -> OpenFleet:
+            inventory = load_inventory((store.inventory_path(fleet) if follows else None) or path)
+            if inventory.fleet != fleet:
+                raise UsageError(f"{path} is the inventory of {inventory.fleet} by now: {fleet} is what is watched")
+            return OpenFleet(inventory, store, kept)
+
+        yield reopen
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,5 +172,17 @@ async def drive(fleet: OpenFleet, command: str, change: Change, tell: Tell, repo
         return result
 
 
-__all__ = ["OpenFleet", "chosen_inventory", "digest_of", "drive", "look", "open_fleet", "read_playbook", "tail",
-           "wished_by"]  # fmt: skip
+async def forget_host(fleet: OpenFleet, host: str, tell: Tell, *, force: bool) -> str:
+    """Forgets a host, under the lock; what is said of that. Raises what `engine.forget` raises."""
+    with fleet.store.lock(fleet.name, f"hosts --forget {host}{' --force' if force else ''}") as lock:
+        try:
+            said = await forget(fleet.means("look", tell), lock, host, force=force)
+        except FleetctlError as error:
+            lock.release(int(error.exit_code), tuple(error.lines()))
+            raise
+        lock.release(int(ExitCode.AS_WISHED), (said,))
+        return said
+
+
+__all__ = ["OpenFleet", "chosen_inventory", "digest_of", "drive", "forget_host", "look", "open_fleet", "read_playbook",
+           "reopening_fleet", "tail", "wished_by"]  # fmt: skip

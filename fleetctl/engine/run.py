@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from fleetctl.engine.claims import Claim, claim_all
 from fleetctl.engine.events import ActionResult, Outcome, PlanMade, Tell
 from fleetctl.engine.execute import Orders, execute
 from fleetctl.engine.fetch_back import Gone, fetch_back
+from fleetctl.engine.lease import renewed
 from fleetctl.engine.links import Links
 from fleetctl.engine.look import look
 from fleetctl.engine.orders import spec_of
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 
 SWEEPS_MAX = 20
 CLAIMS_MAX = 3
-RENEW_EVERY_S = 5.0  # six times within the lease of 30 s
 NEIGHBOURS_LIMIT_S = 5.0  # each tries its three at once, 2 s each
 
 
@@ -102,21 +101,11 @@ async def run(means: Means, lock: RunLock, change: Change) -> RunResult:
     Raises UsageError before anything is touched, YieldError when somebody else drives, FleetctlError when a claim
     fails three times. What single hosts failed at is in the result.
     """
-    renewal = asyncio.create_task(_renew(lock))
     try:
-        return await _Run(means, lock, change).sweep_until_done()
+        async with renewed(lock):
+            return await _Run(means, lock, change).sweep_until_done()
     finally:
-        renewal.cancel()
-        await asyncio.gather(renewal, return_exceptions=True)
         await means.links.close()
-
-
-async def _renew(lock: RunLock) -> None:
-    """Keeps the lease alive while the run works. Where that fails, `assert_held` speaks before the next order."""
-    while True:
-        await asyncio.sleep(RENEW_EVERY_S)
-        with suppress(StateError):  # a busy disk: five more tries until the lease ends
-            lock.renew()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +211,7 @@ class _Run:
         means.store.record_failures(self.lock, means.fleet, failures)  # after: killed in between, none counts twice
         self.unready = frozenset()
         for old, new in named.renamed.items():
-            means.store.forget_host(self.lock, means.fleet, old, renamed_to=new)
+            means.store.rename_host(self.lock, means.fleet, old, new)
         owes = owes_a_claim(means.fleet, snapshot, memory.generation, means.store.author)
         memory = replace(memory, hosts={**memory.hosts, **hosts})
         return _Sweep(wanted, memory, snapshot, judged, plan, wished, owes)

@@ -201,16 +201,28 @@ class Store:
                 lock.check(connection, fleet)
                 rows.put_hosts(connection, fleet, changed, here)
 
-    def forget_host(self, lock: RunLock, fleet: str, host: str, *, renamed_to: str | None = None) -> None:
-        """Nothing is known of that name any more but a person's cordon, which goes over to the new name if there is
-        one. Raises YieldError where the lock is lost."""
+    def forget_host(self, lock: RunLock, fleet: str, host: str, *, and_cordon: bool = False) -> None:
+        """Nothing is known of that host any more; with `and_cordon` not even a person's word on it.
+
+        Raises YieldError where the lock is lost.
+        """
         with self._database.writing("forget_host") as connection:
             lock.check(connection, fleet)
             rows.forget_host(connection, fleet, host)
+            trouble.put_cordons(connection, fleet, (), (host,) if and_cordon else ())
+
+    def rename_host(self, lock: RunLock, fleet: str, old: str, new: str) -> None:
+        """Nothing is known of the old name any more; a person's cordon goes over to the new one.
+
+        Raises YieldError where the lock is lost.
+        """
+        with self._database.writing("rename_host") as connection:
+            lock.check(connection, fleet)
+            rows.forget_host(connection, fleet, old)
             cordoned = trouble.cordons_of(connection, fleet)
-            if renamed_to is not None and host in cordoned:
-                moved = () if renamed_to in cordoned else ((renamed_to, cordoned[host]),)
-                trouble.put_cordons(connection, fleet, moved, (host,))
+            if old in cordoned:
+                moved = () if new in cordoned else ((new, cordoned[old]),)
+                trouble.put_cordons(connection, fleet, moved, (old,))
 
     def record_failures(self, lock: RunLock, fleet: str, failures: Collection[Failure]) -> None:
         """Adds them to those of the last hour; what is older is dropped. Raises YieldError where the lock is lost."""

@@ -321,13 +321,15 @@ def test_a_forgotten_host_is_not_known_any_more_but_a_persons_cordon_is(store, l
     store.forget_host(lock, "prod", "h1")
     memory = store.memory("prod")
     assert (set(memory.hosts), set(memory.cordons)) == ({"h2"}, {"h1"})
+    store.forget_host(lock, "prod", "h1", and_cordon=True)
+    assert store.memory("prod").cordons == {}
 
 
 def test_the_cordon_of_a_renamed_host_goes_over_to_its_new_name(store, lock):
     mine, others = Cordon("ann", 5.0), Cordon("bob", 6.0)
     store.write_plan(lock, "prod", plan(1), hosts={"old": HOST}, cordons=(("old", mine), ("a", mine), ("b", others)))
-    store.forget_host(lock, "prod", "old", renamed_to="new")
-    store.forget_host(lock, "prod", "a", renamed_to="b")
+    store.rename_host(lock, "prod", "old", "new")
+    store.rename_host(lock, "prod", "a", "b")
     assert store.memory("prod").cordons == {"new": mine, "b": others}
 
 
