@@ -7,7 +7,7 @@ import pytest
 
 from fleetctl.engine.links import Links
 from fleetctl.engine.look import look
-from fleetctl.errors import UnansweredError
+from fleetctl.errors import FleetctlError, UnansweredError
 from fleetctl.model.desired import Desired
 from fleetctl.model.host import HostSpec
 from fleetctl.model.memory import HostMemory, Memory
@@ -113,6 +113,50 @@ def test_a_host_that_says_no_is_asked_once(answer):
     assert fleet.dialled["h2"] == [0.0]
     assert seen.snapshot.hosts["h2"].silence is answer
     assert seen.snapshot.at < 1.0, "nobody waits for tries that are not made"
+
+
+def test_a_jump_host_that_can_not_be_passed_is_tried_three_times_and_speaks_for_all_tries():
+    fleet = ModelFleet(h2=[(2.0, Silence.SILENT), (0.1, Silence.JUMP), (2.0, Silence.REFUSED)])
+    seen = run_virtually(fleet.look())
+    assert fleet.dialled["h2"] == [0.0, 2.0, 4.0]
+    assert (seen.snapshot.hosts["h2"].silence, seen.snapshot.hosts["h2"].tries) == (Silence.JUMP, 3)
+
+
+def test_a_host_whose_jump_host_comes_back_meanwhile_is_reached():
+    fleet = ModelFleet(h2=[(0.1, Silence.JUMP), (0.1, "answers")])
+    assert isinstance(run_virtually(fleet.look()).snapshot.hosts["h2"], Reachable)
+
+
+class Sleeping(ModelFleet):
+    """This machine sleeps, or is stopped, while it dials h1: the first time, or each time."""
+
+    def __init__(self, *, for_s, times, **scripts):
+        super().__init__(**scripts)
+        self.for_s, self.times = for_s, times
+
+    async def dial(self, host, on_banner):
+        if host.name == "h1" and self.times:
+            self.times -= 1
+            asyncio.get_running_loop()._jump.now += self.for_s  # no timer rings meanwhile
+        return await super().dial(host, on_banner)
+
+
+def test_a_look_that_was_suspended_midway_is_dropped_and_made_again():
+    fleet = Sleeping(for_s=11.0, times=1, h2=[(2.0, Silence.SILENT)] * 3)
+    seen = run_virtually(fleet.look())
+    assert len(fleet.dialled["h2"]) == 4, "three tries that prove nothing, and the one of the look that counts"
+    assert isinstance(seen.snapshot.hosts["h2"], Reachable)
+
+
+def test_a_short_pause_changes_nothing():
+    fleet = Sleeping(for_s=8.0, times=1, h2=[(2.0, Silence.SILENT)] * 3)
+    assert run_virtually(fleet.look()).snapshot.hosts["h2"].tries == 3
+
+
+def test_a_machine_that_sleeps_each_time_decides_nothing():
+    fleet = Sleeping(for_s=20.0, times=99, h1=[(0.1, Silence.LOGIN)] * 99)
+    with pytest.raises(FleetctlError, match="stood still for over 10 s"):
+        run_virtually(fleet.look())
 
 
 def test_a_slow_login_is_not_dialled_again():

@@ -91,6 +91,13 @@ def test_a_bare_connect_proves_nothing_on_a_hung_host_so_it_is_not_asked_for():
     assert {q.kind for q in ask(probe=HTTP, silence=Silence.HUNG)} == {"banner", "http"}
 
 
+def test_what_lies_behind_a_jump_host_that_is_down_is_asked_about_but_a_bare_connect_is_not():
+    """It never makes it lost; but whether it lives is what a person wants to know next."""
+    assert witnesses(ask(silence=Silence.JUMP)) == {"h2", "h3", "h4"}
+    assert {q.kind for q in ask(probe=HTTP, silence=Silence.JUMP)} == {"banner", "http"}
+    assert {q.kind for q in ask(probe=TCP, silence=Silence.JUMP)} == {"banner"}
+
+
 @pytest.mark.parametrize("phase", [Phase.STOPPING, Phase.STUCK])
 def test_what_was_to_end_is_not_asked_for(phase):
     assert {q.kind for q in ask(phase=phase)} == {"banner"}
