@@ -66,7 +66,7 @@ class Account:
         self._show, self._now_wall = show, now_wall
         self._before = before if before is not None and now_wall - before.at_wall < SAY_AGAIN_S else None
         self._all = all_of_it
-        self._known = frozenset(_gist(line) for line in self._before.lines) if self._before else frozenset()
+        self._known = frozenset(gist(line) for line in self._before.lines) if self._before else frozenset()
         self._found: list[Line] | None = None
         self._said = False
         self.told = self._before
@@ -101,7 +101,7 @@ class Account:
             self._said = True
 
     def _news(self, lines: list[Line]) -> list[Line]:
-        return lines if self._all else [line for line in lines if _gist(line.text) not in self._known]
+        return lines if self._all else [line for line in lines if gist(line.text) not in self._known]
 
     def _gone(self, troubles: list[Line]) -> list[Line]:
         """What needed a human before and does no more; a trouble that is worded otherwise by now lasts."""
@@ -124,7 +124,8 @@ def _starts(lines: list[Line], beginning: str) -> bool:
     return any(line.text.startswith(beginning) for line in lines)
 
 
-def _gist(line: str) -> str:
+def gist(line: str) -> str:
+    """The line without how long or how often it is so by now."""
     return _LASTING.sub("_", line)
 
 
