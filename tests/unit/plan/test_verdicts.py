@@ -281,6 +281,17 @@ def test_a_jump_host_that_could_not_be_passed_to_one_host_speaks_for_its_whole_p
     assert judged["h3"].health is Health.HEALTHY
 
 
+@pytest.mark.parametrize(("jumps", "runs"), [(BASTION, 0), ((), 2)])
+def test_silence_that_may_be_the_paths_is_not_held_against_the_host_later(jumps, runs):
+    desired = Desired("test", tuple(HostSpec(name, name, jumps=jumps) for name in ("h1", "h2")), ())
+    snapshot = Snapshot(NOW, dict.fromkeys(("h1", "h2"), Unreachable(Silence.SILENT, "no answer", 3)))
+    once = HostMemory(silent_runs=1, silent_since=Instant(0.0))
+    memory = Memory(Generation(1), dict.fromkeys(("h1", "h2"), once))
+    judged = verdicts(desired, snapshot, (), memory, NOW)
+    remembered = remember(desired, memory, snapshot, judged, at_start=memory.hosts)
+    assert remembered["h1"].silent_runs == runs
+
+
 @pytest.mark.parametrize("said", list(Said))
 def test_a_jump_host_that_can_not_be_passed_never_makes_lost_what_is_behind_it(said):
     long_silent = HostMemory(silent_runs=9, silent_since=Instant(0.0), instances=READY_BEFORE.instances)
