@@ -19,6 +19,7 @@ from fleetctl.engine.orders import spec_of
 from fleetctl.engine.pauses import Pauses
 from fleetctl.engine.record import awaited_in_vain, expect, forget_old_names, remember, with_failures
 from fleetctl.engine.take_over import driven_elsewhere, take_over
+from fleetctl.engine.telling import Send, Teller
 from fleetctl.engine.wishing import Change, Eligible, Wished, desired, lay_over
 from fleetctl.errors import (
     ChangedError,
@@ -72,6 +73,7 @@ class Means:
     links: Links
     clock: Clock
     tell: Tell
+    notify: Send | None = None  # hands a message for a human over, and waits for nothing
 
     @property
     def fleet(self) -> str:
@@ -132,6 +134,7 @@ class _Run:
         self.answers: tuple[Answer, ...] = ()
         self.failed: set[StepKey] = set()
         self.results: list[ActionResult] = []
+        self.teller = Teller(means.store, lock, means.notify, means.clock)
         self.unready: frozenset[InstanceName] = frozenset()  # awaited in vain since the last look
 
     def begin(self) -> None:
@@ -145,6 +148,7 @@ class _Run:
             await self._take_over()
         for number in range(1, SWEEPS_MAX + 1):
             sweep = await self._decide()
+            self.teller.plan_made(sweep.desired, sweep.plan, sweep.memory.incidents)
             if not sweep.plan.actions and not (self.pending and sweep.wished.is_new) and not sweep.owes_a_claim:
                 return await self._finish(sweep, number)
             blob = pack(sweep.plan.generation, self.means.store.driver, sweep.wished.memory)
@@ -353,6 +357,7 @@ class _Run:
             for job, release in good:
                 means.store.mark_good(self.lock, means.fleet, job, release)
             await self._leave_there_what_is_good(sweep)
+        self.teller.run_ended(sweep.desired, sweep.plan, tuple(self.results))
         gave_up = bool(sweep.plan.actions)
         failed = gave_up or any(result.outcome is not Outcome.DONE for result in self.results)
         code = exit_code(sweep.plan, sweep.verdicts, sweep.snapshot, sweep.desired, failed=failed)

@@ -426,10 +426,16 @@ class ModelFleet:
         self.refuses_start: Callable[[str, InstanceName], bool] = lambda _host, _name: False
         self.orders: list[tuple[str, str, str]] = []
         self.told: list[Any] = []
+        self.messages: list[dict[str, Any]] = []  # to a human
+        self.notify: Callable[[str], bool] | None = self.hear
         self.dialled: list[str] = []
 
     def tell(self, event: Any) -> None:
         self.told.append(event)
+
+    def hear(self, message: str) -> bool:
+        self.messages.append(json.loads(message))
+        return True
 
     # -- what a person types
 
@@ -458,7 +464,7 @@ class ModelFleet:
         eligible = lambda pattern: names.get(pattern, tuple(pattern.split(":")))  # noqa: E731
         links = Links(self.dial, self.redial)
         kept: Any = self.kept
-        return Means(self.inventory, eligible, store, kept, links, LoopClock(), self.tell)
+        return Means(self.inventory, eligible, store, kept, links, LoopClock(), self.tell, self.notify)
 
     async def dial(self, host: HostSpec, on_banner: Callable[[], None]) -> ModelLink:
         machine = next((one for one in self.machines.values() if one.spec.address == host.address), None)
