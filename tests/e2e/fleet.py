@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,7 +25,6 @@ from tests.e2e.machines import HOSTS, Machines, Program, wait_until
 from tests.e2e.reading import Status, Verdict, read_hosts, read_status
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Iterator
 
 FLEETCTL = Path(sys.executable).with_name("fleetctl")
@@ -142,6 +142,22 @@ class Fleet:
     def verdicts(self) -> dict[str, Verdict]:
         result = self.run("hosts", "--json", "-i", str(self.inventory)).ends(0, 3, 4)
         return read_hosts(json.loads(result.stdout))
+
+    @contextmanager
+    def watching(self, *argv: str) -> Iterator[None]:
+        """`fleetctl heal --watch` goes on until the block ends; Ctrl-C then ends it, as it says by its exit."""
+        said = self.folder / "watching.log"
+        with said.open("w") as log, subprocess.Popen(
+            [FLEETCTL, "heal", "--watch", "-i", str(self.inventory), *argv], stdin=subprocess.DEVNULL,
+            stdout=log, stderr=subprocess.STDOUT, env=self.environment(), cwd=self.project,
+        ) as process:  # fmt: skip
+            try:
+                yield
+                assert process.poll() is None, f"it ended by itself:\n{said.read_text()}"
+            finally:
+                process.send_signal(signal.SIGINT)
+                ended = process.wait(60)
+        assert ended == 130, said.read_text()
 
     def signalled_after(self, delay_s: float, number: signal.Signals, *argv: str) -> int:
         """Starts `fleetctl ARGV`, sends it a signal unless it has ended by then, and returns how it ended."""

@@ -32,6 +32,8 @@ REPOSITORY = FOLDER.parents[1]
 COMPOSE_FILE = REPOSITORY / "docker-compose.test.yml"
 INVENTORY = REPOSITORY / "inventories" / "compose.yml"
 HOSTS = ("h1", "h2", "h3", "h4", "h5")
+BASTION = "bastion"  # a host to pass through to others; not in the inventory
+MACHINES = (*HOSTS, BASTION)
 KEYS = "/etc/ssh/authorized_keys"
 ROOTS = {"root": "/var/lib/fleetctl", "deploy": "/home/deploy/.local/share/fleetctl"}
 LABEL = "com.docker.compose.project"
@@ -103,7 +105,7 @@ class Machines:
         of_hosts = {name: entry for zone in zones.values() for name, entry in zone["hosts"].items()}
         self.users = {name: entry.get("ansible_user", "root") for name, entry in of_hosts.items()}
         numbers = {name: entry["ansible_host"].rpartition(".")[2] for name, entry in of_hosts.items()}
-        self.addresses = {name: f"{net}.{number}" for name, number in numbers.items()}
+        self.addresses = {name: f"{net}.{number}" for name, number in numbers.items()} | {BASTION: f"{net}.10"}
         self.gateway = f"{net}.1"
 
     # bringing up and taking down
@@ -135,8 +137,8 @@ class Machines:
         command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.project, "-f", str(self.key))
         self._compose("up", "-d", "--no-build")
         self.containers = self._find_containers()
-        self._everywhere(self.await_ssh, HOSTS)
-        self.known_hosts.write_text("".join(self._everywhere(self._host_keys, HOSTS)))
+        self._everywhere(self.await_ssh, MACHINES)
+        self.known_hosts.write_text("".join(self._everywhere(self._host_keys, MACHINES)))
 
     def down(self) -> None:
         """Nothing of the project is left: no container, volume or network; a second Ctrl-C does not stop that."""
@@ -225,6 +227,11 @@ class Machines:
         rules = (f"iptables -I INPUT -s {one} -j DROP && iptables -I OUTPUT -d {one} -j DROP" for one in addresses)
         self.exec(host, "sh", "-c", " && ".join(rules))
 
+    def hide_behind_bastion(self, *hosts: str) -> None:
+        """We reach their port 22 through the bastion alone."""
+        for host in hosts:
+            self.exec(host, "iptables", "-I", "INPUT", "-p", "tcp", "--dport", "22", "-s", self.gateway, "-j", "DROP")
+
     def close_ssh_to_peers(self, *hosts: str) -> None:
         """A firewall in front of port 22 lets nobody in but us; every other port stays open."""
         for host in hosts:
@@ -233,7 +240,7 @@ class Machines:
             )
 
     def come_back(self, host: str) -> None:
-        """Ends cut_off, cut_from_controller, cut_from_peers and close_ssh_to_peers."""
+        """Ends every fault that is made of dropped packets."""
         self.exec(host, "iptables", "-F")
         self.await_ssh(host)
 
@@ -272,7 +279,7 @@ class Machines:
         self.exec(host, "kill", "-9", str(pid))
 
     def mend(self) -> None:
-        """Whatever befell the hosts is over: all five run and are reachable; what lives there lives on."""
+        """Whatever befell the hosts is over: all run and are reachable; what lives there lives on."""
         ssh = "[ -e /proc/$(cat /run/sshd.pid) ] && kill -CONT $(cat /run/sshd.pid) || /usr/sbin/sshd"
 
         def mended(host: str) -> None:
@@ -280,27 +287,25 @@ class Machines:
             self.await_ssh(host)
 
         self._power_up()
-        self._everywhere(mended, HOSTS)
+        self._everywhere(mended, MACHINES)
 
     def reset(self) -> None:
-        """All five run, reachable and empty, whatever the last test did to them."""
+        """All run, reachable and empty, whatever the last test did to them."""
 
         def as_new(host: str) -> None:
             self.script(host, "wipe", *ROOTS.values(), user="root")
             self.await_ssh(host)
 
         self._power_up()
-        self._everywhere(as_new, HOSTS)
+        self._everywhere(as_new, MACHINES)
 
     def _power_up(self) -> None:
         rows = command("docker", "inspect", "-f", "{{.Id}} {{.State.Status}}", *self.containers.values()).splitlines()
-        states = {name: status for id_, status in (row.split() for row in rows)
-                  for name, container in self.containers.items() if id_.startswith(container)}  # fmt: skip
-        for host, state in states.items():
+        for container, state in (row.split() for row in rows):
             if state == "paused":
-                command("docker", "unpause", self.containers[host])
+                command("docker", "unpause", container)
             elif state != "running":
-                command("docker", "start", self.containers[host])
+                command("docker", "start", container)
 
     # looking at a host
 
@@ -403,7 +408,7 @@ class Machines:
 
     @staticmethod
     def _everywhere(do: Callable[[str], Found], hosts: tuple[str, ...]) -> list[Found]:
-        with ThreadPoolExecutor(len(HOSTS)) as pool:
+        with ThreadPoolExecutor(len(MACHINES)) as pool:
             return list(pool.map(do, hosts))
 
 

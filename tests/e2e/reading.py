@@ -16,6 +16,8 @@ class InstanceRow:
     pid: int | None
     restarts: int
     last_exit: str | None
+    address: str
+    ports: tuple[tuple[str, int], ...]
 
     @property
     def replica(self) -> str:
@@ -28,6 +30,12 @@ class Status:
 
     def ready(self) -> list[str]:
         return sorted(row.replica for row in self.instances if row.phase == "ready")
+
+    def places(self) -> list[tuple[str, int]]:
+        """Where what is ready is reached."""
+        return sorted(
+            (row.address, number) for row in self.instances if row.phase == "ready" for _, number in row.ports
+        )
 
     def of(self, instance: str) -> InstanceRow:
         return next(row for row in self.instances if row.instance == instance)
@@ -42,13 +50,19 @@ class Verdict:
 
 
 def read_status(document: dict[str, Any]) -> Status:
-    return Status(
-        tuple(
-            InstanceRow(
-                row["instance"], row["host"], row["phase"], row.get("pid"), row.get("restarts", 0), row.get("last_exit")
-            )
-            for row in document["instances"]
-        )
+    return Status(tuple(_instance(row) for row in document["instances"]))
+
+
+def _instance(row: dict[str, Any]) -> InstanceRow:
+    return InstanceRow(
+        instance=row["instance"],
+        host=row["host"],
+        phase=row["phase"],
+        pid=row.get("pid"),
+        restarts=row.get("restarts", 0),
+        last_exit=row.get("last_exit"),
+        address=row.get("address", ""),
+        ports=tuple(sorted(row.get("ports", {}).items())),
     )
 
 

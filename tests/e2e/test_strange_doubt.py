@@ -45,3 +45,14 @@ def test_a_controller_whose_clock_is_a_day_off_moves_nothing(steady):
         with steady.clock_off(wall_s=days * DAY_S), steady.nothing_moves(exit_code=0) as heals:
             pass
         assert [heal.stdout + heal.stderr for heal in heals] == [""] * 3
+
+
+def test_a_host_that_was_renamed_keeps_what_it_runs(steady):
+    host, inventory = steady.untouched(), steady.inventory.read_text()
+    steady.inventory.write_text(inventory.replace(f"{host}:", "renamed:"))
+    try:
+        with steady.nothing_moves(exit_code=0):
+            pass
+        assert "renamed" in steady.verdicts()
+    finally:
+        steady.inventory.write_text(inventory)
