@@ -68,8 +68,10 @@ def remember(
     judged: Mapping[str, HostVerdict],
     *,
     at_start: Mapping[str, HostMemory],
+    behind: Mapping[str, frozenset[str]],
 ) -> dict[str, HostMemory]:
-    """Every known host after this look. `at_start` is what was known before the run: it is counted once.
+    """Every known host after this look. `at_start` is what was known before the run: it is counted once. `behind` is
+    the plan's: the jobs that are to be brought up to date, by host.
 
     What runs under another fleet's root is not ours to remember.
     """
@@ -77,6 +79,7 @@ def remember(
     remembered = {name: host for name, host in before.hosts.items() if name not in snapshot.hosts}
     for name, seen in snapshot.hosts.items():
         known = _with_turns(before.hosts.get(name, HostMemory()), seen, snapshot.at)
+        known = replace(known, behind=behind.get(name, frozenset()))
         match seen:
             case Reachable(report) if is_another_root(report, known):  # what was there is remembered, not this
                 remembered[name] = replace(known, silent_runs=0, silent_since=None, verdict=judged[name])

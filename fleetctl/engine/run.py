@@ -120,7 +120,7 @@ class _Sweep:
     verdicts: Mapping[str, HostVerdict]
     plan: Plan
     wished: Wished
-    owes_a_claim: bool  # some host may obey another driver, or nobody keeps the newest wishes
+    owes_a_claim: bool  # some host may obey another run or driver, or none keeps the newest wishes
 
 
 class _Run:
@@ -130,6 +130,7 @@ class _Run:
         self.means, self.lock, self.change = means, lock, change
         self.begin()
         self.pending = True  # the change is not yet written down
+        self.may_be_followed = lock.may_be_followed  # until we have claimed: then its orders are refused
         self.lost: dict[str, Unreachable] = {}
         self.answers: tuple[Answer, ...] = ()
         self.failed: set[StepKey] = set()
@@ -164,6 +165,7 @@ class _Run:
                     raise self._cannot_claim(error, sweep) from error
                 continue
             if claimed:
+                self.may_be_followed = False
                 claims_left = CLAIMS_MAX
                 await self._execute(sweep)
         return await self._finish(await self._decide(), SWEEPS_MAX)
@@ -210,13 +212,13 @@ class _Run:
         plan = make_plan(wanted, snapshot, judged, memory, now)
         means.tell(PlanMade(plan, wanted, snapshot))
         _distrust(plan, wanted, snapshot, judged, memory)
-        hosts = remember(wanted, memory, snapshot, judged, at_start=self.at_start)
+        hosts = remember(wanted, memory, snapshot, judged, at_start=self.at_start, behind=plan.behind)
         means.store.record_observation(self.lock, means.fleet, hosts)
         means.store.record_failures(self.lock, means.fleet, failures)  # after: killed in between, none counts twice
         self.unready = frozenset()
         for old, new in named.renamed.items():
             means.store.rename_host(self.lock, means.fleet, old, new)
-        owes = owes_a_claim(means.fleet, snapshot, memory.generation, means.store.author)
+        owes = self.may_be_followed or owes_a_claim(means.fleet, snapshot, memory.generation, means.store.author)
         memory = replace(memory, hosts={**memory.hosts, **hosts})
         return _Sweep(wanted, memory, snapshot, judged, plan, wished, owes)
 

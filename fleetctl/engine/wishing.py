@@ -114,7 +114,9 @@ def _deploy(jobs: dict[str, JobMemory], change: Change, notices: dict[str, list[
             releases.append(release)
         wish = Wish(name, release.number, build.spec.replicas, owner=change.owner)
         said = notices.setdefault(name, [])
-        if known is not None and known.wish.stopped:
+        if known is not None and known.wish.stopped and known.wish.orphan:
+            said.append(f"{name} is back in {change.owner or 'a playbook'}: this deploy starts it")
+        elif known is not None and known.wish.stopped:
             said.append(f"{name} was stopped by a person: this deploy starts it")
         if known is not None and known.wish.scaled and known.wish.replicas != wish.replicas:
             said.append(f"{name} was scaled to {known.wish.replicas} by a person: this deploy sets {wish.replicas}")
@@ -193,6 +195,7 @@ def desired(
                 fresh_from=fresh_from if name in change.restarts else None,
                 orphan=job.wish.orphan,
                 notices=wished.notices.get(name, ()),
+                owner=job.wish.owner,
             )
         )
     gone = _gone(wished.memory, inventory)

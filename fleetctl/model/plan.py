@@ -142,6 +142,7 @@ class Plan:
     stages: tuple[Stage, ...]
     held: tuple[Held, ...]
     verdicts: Mapping[str, HostVerdict]
+    behind: Mapping[str, frozenset[str]] = field(default_factory=dict)  # host -> jobs left behind there, as was seen
 
     @property
     def actions(self) -> tuple[Action, ...]:

@@ -30,9 +30,20 @@ QUIET_RUNS_KEPT = 10_000  # a week of cron's every minute
 class RunLock:
     """This run's lease. It can be lost to another run at any time once it has run out: ask before each order."""
 
-    def __init__(self, database: Database, clock: Clock, *, fleet: str, token: str, run: int, ends: Instant) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        fleet: str,
+        token: str,
+        run: int,
+        ends: Instant,
+        may_be_followed: bool,
+    ) -> None:
         self.fleet = fleet
         self.run = run
+        self.may_be_followed = may_be_followed  # by late orders of the run before, which sleeps or was cut off
         self._database = database
         self._clock = clock
         self._token = token
@@ -42,12 +53,12 @@ class RunLock:
     @classmethod
     def take(cls, database: Database, clock: Clock, holder: Process, fleet: str, command: str) -> Self:
         """Begins a run. Raises LiveRunError, naming the holder, while another run holds the lease and may be alive."""
-        token = secrets.token_hex(16)
+        token, may_be_followed = secrets.token_hex(16), False
         now, wall = clock.now(), clock.wall()
         with database.writing("lock") as connection:
             held = connection.execute(select(locks).where(locks.c.fleet == fleet).with_for_update()).one_or_none()
             if held is not None:
-                _refuse_if_alive(held, holder, now, wall)
+                may_be_followed = _outlived(held, holder, now, wall)
                 connection.execute(delete(locks).where(locks.c.fleet == fleet))
             begun = insert(runs).values(
                 fleet=fleet, command=printable(command), driver=str(holder), started_wall=wall, lines="[]"
@@ -64,7 +75,8 @@ class RunLock:
                 ends_boottime=now + LEASE_S,
             )
             connection.execute(lease)
-        return cls(database, clock, fleet=fleet, token=token, run=run, ends=Instant(now + LEASE_S))
+        ends = Instant(now + LEASE_S)
+        return cls(database, clock, fleet=fleet, token=token, run=run, ends=ends, may_be_followed=may_be_followed)
 
     def seconds_left(self) -> float:
         """Of the lease, in time that also passes while this machine sleeps. Negative once it is over."""
@@ -122,10 +134,11 @@ class RunLock:
         self.release()
 
 
-def _refuse_if_alive(held: Row[tuple[object, ...]], here: Process, now: Instant, wall: float) -> None:
+def _outlived(held: Row[tuple[object, ...]], here: Process, now: Instant, wall: float) -> bool:
+    """Whether the holder, whose lease is over, may go on all the same. Raises LiveRunError while it is not over."""
     holder = load(Process, held.holder, what="the run lock")
     if is_gone(holder, here):
-        return
+        return False
     same_clock = holder.boot != "" and holder.boot == here.boot
     left = held.ends_boottime - now if same_clock else held.ends_wall - wall
     if left > 0:
@@ -133,6 +146,7 @@ def _refuse_if_alive(held: Row[tuple[object, ...]], here: Process, now: Instant,
             f"the run lock of {held.fleet} is {_told(held)}; unless renewed, its lease ends in {left:.0f} s",
             hint="wait for that run to end: nothing needs to be removed by hand",
         )
+    return True
 
 
 def _told(held: Row[tuple[object, ...]]) -> str:

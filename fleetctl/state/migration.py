@@ -16,6 +16,7 @@ STEPS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE wishes ADD COLUMN owner TEXT DEFAULT '' NOT NULL",
         "ALTER TABLE wishes ADD COLUMN orphan BOOLEAN DEFAULT FALSE NOT NULL",
         "ALTER TABLE wishes ADD COLUMN scaled BOOLEAN DEFAULT FALSE NOT NULL",
+        "ALTER TABLE plans ADD COLUMN behind TEXT DEFAULT '{}' NOT NULL",
         """CREATE TABLE cordons (
             fleet VARCHAR NOT NULL, host VARCHAR NOT NULL, cordon TEXT NOT NULL,
             PRIMARY KEY (fleet, host))""",

@@ -150,6 +150,7 @@ def add_plan(connection: Connection, fleet: str, plan: Plan, *, run: int, wall: 
         written_wall=wall,
         held=dump(tuple[Held, ...], plan.held),
         verdicts=dump(dict[str, HostVerdict], dict(plan.verdicts)),
+        behind=dump(dict[str, frozenset[str]], dict(plan.behind)),
         boot=here.boot,
         wall_at_zero=here.wall_at_zero,
     )
@@ -198,7 +199,8 @@ def plan_of(
         host: replace(verdict, since=translated(verdict.since, written, here, now))
         for host, verdict in load_mapping(HostVerdict, row.verdicts, what=what).items()
     }
-    plan = Plan(generation, stages, load_tuple(Held, row.held, what=what), verdicts)
+    behind = load_mapping(frozenset[str], row.behind, what=what)
+    plan = Plan(generation, stages, load_tuple(Held, row.held, what=what), verdicts, behind)
     return plan, tuple(step.outcome for step in steps)
 
 

@@ -106,6 +106,7 @@ plans = Table(
     Column("written_wall", Float, nullable=False),
     Column("held", Text, nullable=False),
     Column("verdicts", Text, nullable=False),
+    Column("behind", Text, nullable=False, server_default=text("'{}'")),
     Column("boot", String, nullable=False),  # in which the verdicts' instants count
     Column("wall_at_zero", Float, nullable=False),
 )

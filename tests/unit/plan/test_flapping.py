@@ -93,7 +93,7 @@ class Nights:
         snapshot = Snapshot(self.now, {**self.fleet.snapshot().hosts, "h1": report if up else GONE})
         judged = verdicts(desired, snapshot, (), self.memory, self.now)
         plan = make_plan(desired, snapshot, judged, self.memory, self.now)
-        hosts = remember(desired, self.memory, snapshot, judged, at_start=self.memory.hosts)
+        hosts = remember(desired, self.memory, snapshot, judged, at_start=self.memory.hosts, behind={})
         self.memory = replace(self.memory, hosts=hosts)
         return judged["h1"], plan
 

@@ -288,7 +288,7 @@ def test_silence_that_may_be_the_paths_is_not_held_against_the_host_later(jumps,
     once = HostMemory(silent_runs=1, silent_since=Instant(0.0))
     memory = Memory(Generation(1), dict.fromkeys(("h1", "h2"), once))
     judged = verdicts(desired, snapshot, (), memory, NOW)
-    remembered = remember(desired, memory, snapshot, judged, at_start=memory.hosts)
+    remembered = remember(desired, memory, snapshot, judged, at_start=memory.hosts, behind={})
     assert remembered["h1"].silent_runs == runs
 
 
@@ -336,7 +336,7 @@ def test_what_ran_on_the_root_we_knew_is_neither_forgotten_nor_replaced():
     snapshot = Snapshot(NOW, {**fleet.snapshot().hosts, "h1": Reachable(other, "10.0.0.1")})
     judged = verdicts(fleet.desired(), snapshot, (), memory, NOW)
     assert make_plan(fleet.desired(), snapshot, judged, memory, NOW).actions == ()
-    remembered = remember(fleet.desired(), memory, snapshot, judged, at_start=memory.hosts)["h1"]
+    remembered = remember(fleet.desired(), memory, snapshot, judged, at_start=memory.hosts, behind={})["h1"]
     assert remembered.host_id == "old"
     assert remembered.instances == fleet.known["h1"]
     assert remembered.verdict.sign is Sign.IDENTITY

@@ -85,6 +85,17 @@ def test_a_lease_that_ran_out_passes_to_the_next_and_the_first_is_told_who_has_i
     second.assert_held()
 
 
+def test_a_run_knows_whether_the_one_before_it_may_still_go_on(open_store, clock):
+    with open_store().lock("prod", "heal") as first:
+        assert not first.may_be_followed, "there was none"
+    second = open_store().lock("prod", "deploy")
+    assert not second.may_be_followed, "it ended by itself"
+    clock.passes(30)
+    assert open_store().lock("prod", "heal").may_be_followed, "it lives, and slept"
+    rebooted = open_store(here=replace(HERE, boot="the next one"))
+    assert not rebooted.lock("prod", "heal").may_be_followed, "it is surely gone"
+
+
 def test_who_learns_in_a_transaction_that_the_lock_is_lost_sends_nothing_whatever_time_was_left(open_store):
     store = open_store(here=replace(HERE, boot="the one before"))
     first = store.lock("prod", "deploy")
