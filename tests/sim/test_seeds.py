@@ -153,7 +153,7 @@ class Story:
         self.spec = web(replicas=self.dice.choice((1, 2, 4)))
         for machine in self.fleet.machines.values():
             machine.power_on()
-        await asyncio.sleep(60)
+        await asyncio.sleep(660)  # what came and went is held suspect for ten minutes
         await self.run_heal()
         await self.deploy()
         assert self.log[-1] == ("deploy", ExitCode.AS_WISHED.name)
