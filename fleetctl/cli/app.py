@@ -265,6 +265,23 @@ def hosts(
 
 
 @app.command(cls=Command)
+def history(
+    inventory: Inventory = None,
+    runs: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many, newest first.")] = 20,
+    run: Annotated[
+        int | None, typer.Option("--run", metavar="N", show_default=False, help="All of this one run: its whole plan.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Show what was done, when, by whom and why: every command that held the run lock. Opens no connection."""
+    from fleetctl.cli import commands
+
+    if run is not None:
+        return commands.history_of(inventory, run, as_json=json)
+    return commands.history(inventory, runs, as_json=json)
+
+
+@app.command(cls=Command)
 def demo() -> int:
     """Show all of it on this machine: four hosts in loopback, a job, one host lost, and its work running elsewhere.
 

@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING
 from fleetctl.cli.extra_vars import parse_extra_vars
 from fleetctl.cli.named import named_hosts, with_terms
 from fleetctl.cli.screen import Line, Screen, complain
+from fleetctl.cli.show_history import (
+    PlanOfRun,
+    folded,
+    history_json,
+    history_lines,
+    run_story_json,
+    run_story_lines,
+)
 from fleetctl.cli.show_hosts import explained_json, explained_lines, hosts_json, hosts_lines
 from fleetctl.cli.show_logs import all_asked, log_lines, unasked_lines
 from fleetctl.cli.show_plan import host_trouble_lines, plan_json, plan_lines
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
 
     from fleetctl.cli.options import Terms
     from fleetctl.engine.read import View
+    from fleetctl.state.store import RunRecord
 
 
 def check(playbook: Path, named: Path | None, extra_vars: list[str]) -> ExitCode:
@@ -114,6 +123,51 @@ def logs(job: str, named: Path | None, lines: int) -> ExitCode:
     screen.show(log_lines(found))
     complain(line.text for line in unasked_lines(view))
     return ExitCode.AS_WISHED if all_asked(view, found) else ExitCode.UNREACHED
+
+
+def history(named: Path | None, newest: int, *, as_json: bool) -> ExitCode:
+    screen = Screen.standard()
+    with open_fleet(named) as fleet:
+        rows = _single_runs(fleet, newest) if as_json else _folded_runs(fleet, newest)
+        plans = {row[0].run: _plans(fleet, row[0].run) for row in rows if len(row) == 1}
+    if as_json:
+        screen.document(history_json(fleet.name, (row[0] for row in rows), plans))
+    else:
+        screen.show(history_lines(rows, plans, SystemClock().wall()))
+    return ExitCode.AS_WISHED
+
+
+def _single_runs(fleet: OpenFleet, newest: int) -> list[tuple[RunRecord, ...]]:
+    return [(run,) for run in fleet.store.runs(fleet.name, newest)]
+
+
+def _folded_runs(fleet: OpenFleet, newest: int) -> list[tuple[RunRecord, ...]]:
+    """So many rows, of however many runs those take."""
+    asked = 4 * newest
+    while True:
+        runs = fleet.store.runs(fleet.name, asked)
+        rows = folded(runs)
+        if len(rows) > newest or len(runs) < asked:  # the last row of many may go on in what was not asked for
+            return rows[:newest]
+        asked *= 4
+
+
+def history_of(named: Path | None, number: int, *, as_json: bool) -> ExitCode:
+    screen = Screen.standard()
+    with open_fleet(named) as fleet:
+        run = fleet.store.run_of(fleet.name, number)
+        if run is None:
+            raise UsageError(f"{fleet.name} had no run {number}", hint="see: fleetctl history")
+        plans = _plans(fleet, number)
+    if as_json:
+        screen.document(run_story_json(run, plans))
+    else:
+        screen.show(run_story_lines(run, plans, SystemClock().wall()))
+    return ExitCode.AS_WISHED
+
+
+def _plans(fleet: OpenFleet, run: int) -> tuple[PlanOfRun, ...]:
+    return tuple(PlanOfRun(plan, outcomes) for plan, outcomes in fleet.store.plans_of_run(fleet.name, run))
 
 
 def _look(fleet: OpenFleet, change: Change, screen: Screen, *, quiet: bool) -> View:

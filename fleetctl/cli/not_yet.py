@@ -12,7 +12,7 @@ _OPTIONS = """
 -f --forks -u --user -k --ask-pass -K --ask-become-pass -b --become -D --diff -v --verbose
 --json --trust --lenient --follow
 """
-_COMMANDS = "init exec copy inventory rollback history endpoints"
+_COMMANDS = "init exec copy inventory rollback endpoints"
 OPTIONS = frozenset(_OPTIONS.split())
 COMMANDS = frozenset(_COMMANDS.split())
 

@@ -25,6 +25,9 @@ _ENDS = {
     ExitCode.FAILED: ("not as wished: an operation failed", BAD),
     ExitCode.DEGRADED: ("degraded: needs a human", BAD),
     ExitCode.UNREACHED: ("as wished, but some hosts could not be reached", DOUBTFUL),
+    ExitCode.USAGE: ("refused: nothing was touched", DOUBTFUL),
+    ExitCode.YIELDED: ("yielded: somebody else drives", DOUBTFUL),
+    ExitCode.INTERRUPTED: ("interrupted", DOUBTFUL),
 }
 
 
@@ -91,10 +94,8 @@ def summary_line(result: RunResult) -> Line:
     return Line(f"{result.desired.fleet}: {what}{f', {failed} failed' if failed else ''}; {told}", style)
 
 
-def end_of(code: int | None) -> tuple[str, str]:
+def end_of(code: int) -> tuple[str, str]:
     """What a run's exit code says of the fleet, and how that looks."""
-    if code in (ExitCode.YIELDED, ExitCode.INTERRUPTED, ExitCode.USAGE):
-        return {5: "yielded to another", 130: "interrupted", 2: "refused"}[int(code or 0)], DOUBTFUL
     return _ENDS[ExitCode(code)] if code in list(ExitCode) else (f"exit {code}", BAD)
 
 
