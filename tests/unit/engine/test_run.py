@@ -7,6 +7,8 @@ from functools import wraps
 import pytest
 
 from fleetctl.engine.events import ActionEnded
+from fleetctl.engine.forget import forget
+from fleetctl.engine.wishing import Build, Change
 from fleetctl.errors import (
     DrivenElsewhereError,
     ExitCode,
@@ -17,6 +19,7 @@ from fleetctl.errors import (
     YieldError,
 )
 from fleetctl.model.job import PortRequest, ReadyProbe
+from fleetctl.model.memory import Cordon
 from fleetctl.model.plan import Stop
 from fleetctl.model.template import Template
 from fleetctl.model.verdict import Health
@@ -250,8 +253,6 @@ async def test_a_second_store_is_refused_before_any_order(fleet, tmp_path):
 
 
 async def _wish(spec, artifact=C):
-    from fleetctl.engine.wishing import Build, Change
-
     return Change((Build(spec, artifact),))
 
 
@@ -440,20 +441,76 @@ async def test_a_host_with_another_name_is_no_second_host(fleet):
 
 
 @story
-async def test_a_host_taken_out_of_the_inventory_with_work_on_it_is_told_with_what_to_do(fleet):
+async def test_a_renamed_host_stays_cordoned_and_its_old_name_is_not_known_any_more(fleet):
     await fleet.deploy(web())
-    gone, count = fleet.hosts_of()["web.1"], len(fleet.orders)
-    whole = fleet.inventory
-    fleet.inventory = replace(whole, hosts=tuple(spec for spec in whole.hosts if spec.name != gone))
-    result = await fleet.heal()
-    assert (result.exit_code, fleet.orders_since(count)) == (ExitCode.DEGRADED, [])
-    assert f"put {gone} back, exclude it from the play's hosts and deploy" in result.plan.held[0].reason
-    fleet.inventory = whole
-    others = ":".join(name for name in fleet.machines if name != gone)
-    assert (await fleet.deploy(web(hosts=others))).exit_code is ExitCode.AS_WISHED
-    assert gone not in fleet.hosts_of().values()
-    fleet.inventory = replace(whole, hosts=tuple(spec for spec in whole.hosts if spec.name != gone))
+    old = next(name for name in fleet.machines if name not in fleet.hosts_of().values())
+    await fleet.run(Change(cordons=((old, Cordon("ann", 5.0)),)))
+    machine = fleet.machines["renamed"] = fleet.machines.pop(old)
+    machine.spec = replace(machine.spec, name="renamed")
+    fleet.inventory = replace(fleet.inventory, hosts=tuple(each.spec for each in fleet.machines.values()))
     assert (await fleet.heal()).exit_code is ExitCode.AS_WISHED
+    memory = fleet.store.memory("test")
+    assert (old in memory.hosts, "renamed" in memory.hosts, set(memory.cordons)) == (False, True, {"renamed"})
+
+
+@story
+async def test_a_heal_of_an_unchanged_fleet_writes_nothing_but_that_it_ran(fleet):
+    """It is done every second, over a hundred hosts."""
+    await fleet.deploy(web())
+    await fleet.heal()
+    written = []
+    fleet.store._database._watcher = lambda name, moment: written.append(name) if moment == "after" else None
+    for _ in range(3):
+        await asyncio.sleep(60)
+        assert (await fleet.heal()).exit_code is ExitCode.AS_WISHED
+    assert written == ["lock", "release"] * 3
+
+
+@story
+async def test_after_a_run_that_outlived_its_lease_the_hosts_are_claimed_once_though_nothing_is_to_do(fleet):
+    """It may only sleep: what it was about to order is refused from then on."""
+    await fleet.deploy(web())
+    machine = fleet.machines["h1"]
+    late = {"generation": machine.guard[0], "author": machine.guard[1], "reason": "late"}
+    fleet.store.lock("test", "a run that is stopped")
+    await asyncio.sleep(31)
+    count = len(fleet.orders)
+    assert (await fleet.heal()).exit_code is ExitCode.AS_WISHED
+    assert [verb for _, verb, _ in fleet.orders_since(count)] == ["claim"] * 5
+    name = next(iter(machine.rows))
+    with pytest.raises(StaleOrderError):
+        await (await fleet.redial(machine.spec)).stop(instance=name, **late)
+    count = len(fleet.orders)
+    await fleet.heal()
+    assert fleet.orders_since(count) == []
+
+
+@story
+async def test_a_host_taken_out_of_the_inventory_is_drained_and_known_until_it_is_forgotten(fleet):
+    await fleet.deploy(web())
+    gone = fleet.hosts_of()["web.1"]
+    stay = {name: where for name, where in one_each(fleet).items() if gone not in where[0]}
+    fleet.inventory = replace(fleet.inventory, hosts=tuple(host for host in fleet.inventory.hosts if host.name != gone))
+    assert (await fleet.heal()).exit_code is ExitCode.AS_WISHED
+    assert stay.items() <= one_each(fleet).items()
+    assert gone not in fleet.hosts_of().values()
+    assert gone in fleet.store.memory("test").hosts
+    with fleet.store.lock("test", "hosts --forget") as lock:
+        await forget(fleet.means(fleet.store), lock, gone)
+    fleet.dialled.clear()
+    assert (await fleet.heal()).exit_code is ExitCode.AS_WISHED
+    assert gone not in fleet.dialled
+
+
+@story
+async def test_a_silent_host_taken_out_of_the_inventory_is_suspect_as_before_and_its_work_stays(fleet):
+    await fleet.deploy(web())
+    gone, before, count = fleet.hosts_of()["web.1"], one_each(fleet), len(fleet.orders)
+    fleet.machines[gone].state = ONLY_PEERS
+    fleet.inventory = replace(fleet.inventory, hosts=tuple(host for host in fleet.inventory.hosts if host.name != gone))
+    result = await fleet.heal()
+    assert (result.exit_code, result.verdicts[gone].health) == (ExitCode.DEGRADED, Health.SUSPECT)
+    assert (one_each(fleet), fleet.orders_since(count)) == (before, [])
 
 
 @story
