@@ -85,7 +85,8 @@ async def _play_in(folder: Path, screen: Screen) -> None:
 async def tell_story(embedded: EmbeddedFleet, screen: Screen) -> None:
     """Deploys to the hosts of `embedded`, loses one and heals. Raises DemoError where anything comes out otherwise."""
     with closing(Store.open(embedded.folder / "state", clock=SystemClock())) as store:
-        fleet = OpenFleet(load_inventory(embedded.inventory_path), store, KeptArtifacts(embedded.folder / "state"))
+        state = embedded.folder / "state"
+        fleet = OpenFleet(load_inventory(embedded.inventory_path), store, KeptArtifacts(state), state)
         story = _Story(embedded, fleet, screen)
         story.introduce_hosts()
         await story.deploy()

@@ -37,8 +37,8 @@ def run_lines(result: RunResult) -> list[Line]:
 
 
 def human_lines(result: RunResult, explained: frozenset[str] = frozenset()) -> list[Line]:
-    """One line for each trouble that fleetctl can't end: hosts that are not healthy, and what is held back for more
-    than a while. Why the hosts of `explained` are doubted was told before."""
+    """One line for each trouble that fleetctl can't end: hosts that are not healthy, what is held back for more than
+    a while, and that a human could not be told. Why the hosts of `explained` are doubted was told before."""
     lines = [
         Line(
             NEEDS_A_HUMAN + _host_trouble(name, verdict, result.snapshot, evidence=name not in explained),
@@ -48,7 +48,8 @@ def human_lines(result: RunResult, explained: frozenset[str] = frozenset()) -> l
         if verdict.health is not Health.HEALTHY
     ]
     bad = [note for note in sorted(result.plan.held) if note.kind not in HARMLESS]
-    return lines + [Line(NEEDS_A_HUMAN + _held(note, result), DOUBTFUL) for note in bad]
+    lines += [Line(NEEDS_A_HUMAN + _held(note, result), DOUBTFUL) for note in bad]
+    return lines + ([Line(NEEDS_A_HUMAN + result.untold, DOUBTFUL)] if result.untold else [])
 
 
 def _style(verdict: HostVerdict) -> str:
@@ -101,4 +102,4 @@ def end_of(code: int) -> tuple[str, str]:
 
 def is_worth_telling(result: RunResult) -> bool:
     """In a pipe nothing is said where there was nothing to do and all is well."""
-    return bool(result.results) or result.exit_code is not ExitCode.AS_WISHED
+    return bool(result.results or result.untold) or result.exit_code is not ExitCode.AS_WISHED

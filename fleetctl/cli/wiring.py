@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -22,7 +22,9 @@ from fleetctl.config.playbook import load_playbook
 from fleetctl.engine import read
 from fleetctl.engine.forget import forget
 from fleetctl.engine.links import Links
+from fleetctl.engine.notify import last_failure
 from fleetctl.engine.run import Means, RunResult, run
+from fleetctl.engine.telling import hook_of
 from fleetctl.engine.wishing import Build, Change
 from fleetctl.errors import ExitCode, FleetctlError, UsageError
 from fleetctl.model.host import Inventory
@@ -55,6 +57,7 @@ class OpenFleet:
     inventory: Inventory
     store: Store
     kept: KeptArtifacts
+    state: Path  # the folder of both
 
     @property
     def name(self) -> str:
@@ -71,9 +74,14 @@ class OpenFleet:
             return await redial(host, access, mode=mode, fleet=self.name)
 
         eligible = partial(match_remaining_hosts, inventory=self.inventory)
-        return Means(
-            self.inventory, eligible, self.store, self.kept, Links(dial, dial_again, access.close), SystemClock(), tell
-        )
+        links, hook = Links(dial, dial_again, access.close), hook_of(self.inventory, self.state)
+        notify = hook.send if hook is not None and mode == "drive" else None
+        return Means(self.inventory, eligible, self.store, self.kept, links, SystemClock(), tell, notify)
+
+    def untold(self) -> str:
+        """How the command that tells a human failed when it was last called; empty where it worked."""
+        failure = last_failure(self.state, self.name) if self.inventory.notify else None
+        return str(failure or "")
 
 
 def chosen_inventory(named: Path | None) -> Inventory:
@@ -86,7 +94,7 @@ def open_fleet(named: Path | None) -> Iterator[OpenFleet]:
     """The chosen inventory and its store, closed in the end. Raises UsageError, StateError."""
     inventory, folder = chosen_inventory(named), state_folder(os.environ)
     with closing(Store.open(folder, clock=SystemClock())) as store:
-        yield OpenFleet(inventory, store, KeptArtifacts(folder))
+        yield OpenFleet(inventory, store, KeptArtifacts(folder), folder)
 
 
 @contextmanager
@@ -104,7 +112,7 @@ def reopening_fleet(named: Path | None) -> Iterator[Callable[[], OpenFleet]]:
             inventory = load_inventory((store.inventory_path(fleet) if follows else None) or path)
             if inventory.fleet != fleet:
                 raise UsageError(f"{path} is the inventory of {inventory.fleet} by now: {fleet} is what is watched")
-            return OpenFleet(inventory, store, kept)
+            return OpenFleet(inventory, store, kept, folder)
 
         yield reopen
 
@@ -161,7 +169,8 @@ async def drive(fleet: OpenFleet, command: str, change: Change, tell: Tell, repo
     """
     with fleet.store.lock(fleet.name, command) as lock:
         try:
-            result = await run(fleet.means("drive", tell), lock, change)
+            untold = fleet.untold()  # before this run's own messages, which have a minute
+            result = replace(await run(fleet.means("drive", tell), lock, change), untold=untold)
         except FleetctlError as error:
             lock.release(int(error.exit_code), tuple(error.lines()))
             raise

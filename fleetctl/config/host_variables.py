@@ -22,7 +22,17 @@ from fleetctl.model.resources import Bytes, MilliCpu, Resources
 
 _Value = TypeVar("_Value")
 
-_OURS = ("fleet", "labels", "capacity", "reserved", "peer_address", "fleet_root", "fleet_python", "fleet_known_hosts")
+_OURS = (
+    "fleet",
+    "notify",
+    "labels",
+    "capacity",
+    "reserved",
+    "peer_address",
+    "fleet_root",
+    "fleet_python",
+    "fleet_known_hosts",
+)
 _ANSIBLE = ("ansible_host", "ansible_port", "ansible_user", "ansible_ssh_private_key_file")
 _SSH_ARGUMENTS = ("ansible_ssh_common_args", "ansible_ssh_extra_args")  # in the order in which ssh gets them
 _LATER = ("repair", "reboot")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ _YAML_START = re.compile(r"---|\{|[^\s\[#;:=]+:(?:\s*(?:#.*)?|\s+[^\s=]+)")  # t
 # In a folder, what Ansible leaves out by default.
 _IGNORED_ENDINGS = (".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry")
 _IGNORED_NAMES = ("group_vars", "host_vars", "vars_plugins")
+_OF_THE_FLEET = {"fleet": "names", "notify": "is for"}  # variables of "all" alone
 
 
 def load_inventory(path: Path) -> Inventory:
@@ -146,16 +148,38 @@ def _inventory(path: Path, folder: Path, families: Families, problems: Problems)
     fleet = _fleet_name(path, families, problems)
     names = families.members["all"]
     variables = {name: families.variables(name) for name in names}
-    fleet_place = families.of_all().get("fleet")
-    for found in variables.values():
-        if (own := found.get("fleet")) and (fleet_place is None or own.place != fleet_place.place):
-            problems.add(own.place.error('names the whole fleet: it belongs to the variables of "all"'))
+    for key, does in _OF_THE_FLEET.items():
+        of_all = families.of_all().get(key)
+        for found in variables.values():
+            if (own := found.get(key)) and (of_all is None or own.place != of_all.place):
+                problems.add(own.place.error(f'{does} the whole fleet: it belongs to the variables of "all"'))
     hosts = tuple(host_spec(name, variables[name], folder, problems) for name in names)
     plain = {
         name: {key: str(v.value) if isinstance(v.value, Encrypted) else v.value for key, v in found.items()}
         for name, found in variables.items()
     }
-    return Inventory(fleet=fleet, source=path, hosts=hosts, groups=families.members, variables=plain)
+    notify = _notify(families, problems)
+    return Inventory(fleet=fleet, source=path, hosts=hosts, groups=families.members, variables=plain, notify=notify)
+
+
+def _notify(families: Families, problems: Problems) -> str | None:
+    """The command as it is written: it is split as a shell would, and no shell runs it."""
+    variable = families.of_all().get("notify")
+    if variable is None:
+        return None
+    command = variable.value
+    if not isinstance(command, str):
+        problems.add(variable.place.error(f"must be a command with its arguments, as one text, not {shown(command)}"))
+        return None
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        problems.add(variable.place.error(f"can't be split into words: {str(error).lower()}: {shown(command)}"))
+        return None
+    if not words or not words[0] or "\0" in command:
+        problems.add(variable.place.error("must name a command, with a path or one to be found in PATH"))
+        return None
+    return command
 
 
 def _fleet_name(path: Path, families: Families, problems: Problems) -> str:

@@ -91,6 +91,7 @@ class RunResult:
     plan: Plan  # the last: without actions, unless the run gave up
     results: tuple[ActionResult, ...]
     sweeps: int
+    untold: str = ""  # why a human was not told of something earlier
 
     @property
     def failures(self) -> tuple[ActionResult, ...]:

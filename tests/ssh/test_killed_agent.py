@@ -61,7 +61,7 @@ async def test_a_deploy_in_which_the_agent_is_killed_succeeds(tmp_path, during):
     async with EmbeddedFleet(tmp_path / "fleet", count=1, name="test") as hosts:
         root = hosts.hosts[0].root
         store = Store.open(tmp_path / "state", clock=SystemClock())
-        fleet = OpenFleet(hosts.inventory, store, KeptArtifacts(tmp_path / "state"))
+        fleet = OpenFleet(hosts.inventory, store, KeptArtifacts(tmp_path / "state"), tmp_path / "state")
         killing = []
 
         def tell(event):

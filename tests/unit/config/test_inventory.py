@@ -55,6 +55,14 @@ def test_group_vars_of_all_may_name_the_fleet(files):
     assert files.inventory("all: {hosts: h1, vars: {fleet: old}}", "x.yml").fleet == "prod"
 
 
+def test_the_command_that_tells_a_human_is_a_variable_of_all(files):
+    assert files.inventory("all: {hosts: h1}", "x.yml").notify is None
+    assert files.inventory("all: {hosts: h1, vars: {notify: ./tell 'on call'}}", "x.yml").notify == "./tell 'on call'"
+    assert files.inventory("[all:vars]\nnotify=./tell --to us\n[web]\nh1\n", "hosts").notify == "./tell --to us"
+    files.write("group_vars/all.yml", "notify: mail -s fleet us")
+    assert files.inventory("web: {hosts: h1}", "x.yml").notify == "mail -s fleet us"
+
+
 def test_a_folder_of_files_is_one_inventory_named_after_it(files):
     files.write("eu/10-web.yml", "web: {hosts: w1}")
     files.write("eu/20-db.ini", "[db]\nd1\n[web:vars]\ntier=front\n")
@@ -139,6 +147,18 @@ def test_a_file_without_ending_may_be_either(files):
          ["prod.yml:1: all.vars.fleet: must be a name of letters, digits, dots, - and _, not 5"]),
         ("web:\n  hosts: w1\n  vars:\n    fleet: prod\n",
          ['prod.yml:4: web.vars.fleet: names the whole fleet: it belongs to the variables of "all"']),
+        ("web:\n  hosts: w1\n  vars:\n    notify: ./tell\n",
+         ['prod.yml:4: web.vars.notify: is for the whole fleet: it belongs to the variables of "all"']),
+        ("all:\n  hosts:\n    w1: {notify: ./tell}\n",
+         ['prod.yml:3: all.hosts.w1.notify: is for the whole fleet: it belongs to the variables of "all"']),
+        ("all:\n  hosts: w1\n  vars:\n    notify: ''\n",
+         ["prod.yml:4: all.vars.notify: must name a command, with a path or one to be found in PATH"]),
+        ("all:\n  hosts: w1\n  vars:\n    notify: ./tell 'us\n",
+         ['prod.yml:4: all.vars.notify: can\'t be split into words: no closing quotation: "./tell \'us"']),
+        ("all:\n  hosts: w1\n  vars:\n    notify: [./tell, us]\n",
+         ["prod.yml:4: all.vars.notify: must be a command with its arguments, as one text, not a list"]),
+        ("all:\n  hosts: w1\n  vars:\n    notify: !vault x\n",
+         ["prod.yml:4: all.vars.notify: must be a command with its arguments, as one text, not something else"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_yaml_is_told_with_its_place(files, text, said):
