@@ -88,13 +88,13 @@ def _show_plan(fleet: OpenFleet, change: Change, *, as_json: bool) -> ExitCode:
 def status(named: Path | None, *, as_json: bool) -> ExitCode:
     screen = Screen.standard()
     with open_fleet(named) as fleet:
-        view = _look(fleet, Change(), screen, quiet=as_json)
+        view, untold = _look(fleet, Change(), screen, quiet=as_json), fleet.untold()
     _complain_of_another_driver(view)
     code = _seen_code(view)
     if as_json:
-        screen.document(status_json(view, code))
+        screen.document(status_json(view, code, untold))
     else:
-        screen.show(status_lines(view))
+        screen.show(status_lines(view, SystemClock().wall(), untold))
     return code
 
 

@@ -120,7 +120,7 @@ class _Story:
     async def show_work(self) -> None:
         self.chapter("Where it runs: fleetctl status")
         view = await look(self.fleet, Change(), lambda _event: None)
-        self.screen.show(status_lines(view))
+        self.screen.show(status_lines(view, SystemClock().wall()))
         self.chapter("Ask each of them over HTTP:")
         ready = _ready(view)
         if len({row.name.replica for row in ready}) != REPLICAS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from fleetctl.cli.marks import mark_lines, marks_json
 from fleetctl.cli.rows import MISSING, UNKNOWN, instance_rows, job_rows
 from fleetctl.cli.screen import BAD, DIM, DOUBTFUL, GOOD, Grid, Line
 from fleetctl.cli.show_plan import held_json, held_lines, host_trouble_lines
@@ -19,7 +20,7 @@ _HEADINGS = ("instance", "host", "phase", "address", "release", "ready for", "re
 _STYLES = {"ready": GOOD, "stopping": DIM, "failed": BAD, "stuck": BAD, MISSING: BAD, UNKNOWN: DOUBTFUL}
 
 
-def status_lines(view: View) -> list[Line]:
+def status_lines(view: View, now_wall: float, untold: str = "") -> list[Line]:
     """Jobs first, then every instance, then what keeps the fleet from being as wished and what would mend it."""
     jobs, rows = job_rows(view.desired, view.snapshot, view.memory), instance_rows(view)
     lines = [Line(job.sentence(), GOOD if job.whole else DOUBTFUL) for job in jobs]
@@ -27,7 +28,9 @@ def status_lines(view: View) -> list[Line]:
         lines.append(Line(f"no job was deployed to {view.desired.fleet} yet"))
     if rows:
         lines += [Line(""), *_grid(rows).lines()]
-    for more in (host_trouble_lines(view.verdicts, view.snapshot), held_lines(view.plan), _mending(view)):
+    told_badly = [Line(untold, DOUBTFUL)] if untold else []
+    troubles = host_trouble_lines(view.verdicts, view.snapshot)
+    for more in (mark_lines(view, now_wall), troubles, held_lines(view.plan), told_badly, _mending(view)):
         if more:
             lines += [Line(""), *more]
     return lines
@@ -58,22 +61,24 @@ def _cells(row: InstanceRow) -> tuple[str | Line, ...]:
     )
 
 
-def status_json(view: View, exit_code: ExitCode) -> dict[str, Any]:
+def status_json(view: View, exit_code: ExitCode, untold: str = "") -> dict[str, Any]:
     """`{"version": 1, "fleet", "exit_code", "jobs": [JOB], "instances": [INSTANCE], "missing": [MISSING],
-    "held": [HELD], "hosts": [HOST], "heal_would": COUNT}`.
+    "held": [HELD], "hosts": [HOST], "heal_would": COUNT, "untold", …}`, and what `marks_json` gives.
 
-    JOB is {"job", "replicas", "ready", "release", "good_release", "running_releases", "stopped"}.
+    JOB is {"job", "replicas", "ready", "release", "good_release", "running_releases", "stopped", "owner" (a
+    playbook), "orphan" (gone from that), "scaled" (by a person)}.
     INSTANCE is {"job", "replica", "instance", "host", "phase", "address", "ports" {NAME: NUMBER}, "release", "pid",
     "ready_for_s", "ever_ready", "restarts", "last_exit", "note", "dropped_bytes"}; "phase" is the host's word, or
     "unknown" where the host gives no report. MISSING is {"job", "replica", "note"}. HELD is {"subject", "kind",
-    "reason"}; HOST is {"host", "verdict", "because"}. "heal_would" counts the actions a heal would begin with.
+    "reason"}; HOST is {"host", "verdict", "because"}. "heal_would" counts the actions a heal would begin with;
+    "untold" says how the notify command failed when it was last called, and is empty where it worked.
     """
     rows = instance_rows(view)
     return {
         "version": 1,
         "fleet": view.desired.fleet,
         "exit_code": int(exit_code),
-        "jobs": [_job_json(job) for job in job_rows(view.desired, view.snapshot, view.memory)],
+        "jobs": [_job_json(job, view) for job in job_rows(view.desired, view.snapshot, view.memory)],
         "instances": [{**asdict(row), "ports": dict(row.ports)} for row in rows if row.instance],
         "missing": [{"job": row.job, "replica": row.replica, "note": row.note} for row in rows if not row.instance],
         "held": [held_json(note) for note in sorted(view.plan.held)],
@@ -82,8 +87,12 @@ def status_json(view: View, exit_code: ExitCode) -> dict[str, Any]:
             for name, verdict in sorted(view.verdicts.items())
         ],
         "heal_would": len(view.plan.actions),
+        "untold": untold,
+        **marks_json(view),
     }
 
 
-def _job_json(job: JobRow) -> dict[str, Any]:
-    return {**asdict(job), "running_releases": list(job.running_releases)}
+def _job_json(job: JobRow, view: View) -> dict[str, Any]:
+    wish = view.memory.jobs[job.job].wish
+    whose = {"owner": wish.owner, "orphan": wish.orphan, "scaled": wish.scaled}
+    return {**asdict(job), "running_releases": list(job.running_releases), **whose}

@@ -80,9 +80,7 @@ def blocks(host: str, result: RunResult) -> tuple[str, ...]:
     rows = _rows(host, result)
     if isinstance(seen, Reachable) and not rows:
         return ()
-    subjects = {host} | {name for row in rows for name in (str(row.name), str(row.name.replica), row.name.job)}
-    held = sorted(note for note in result.plan.held if note.subject in subjects or _is_about_all(note))
-    if held:
+    if held := _held(host, rows, result.plan.held):
         return tuple(f"{note.subject}: {note.kind.value}: {note.reason}" for note in held)
     if verdict is not None and verdict.health is Health.LOST:
         return ()
@@ -91,8 +89,19 @@ def blocks(host: str, result: RunResult) -> tuple[str, ...]:
     return tuple(f"{row.name} is still there: {row.phase.value}" for row in rows) or (f"{host} was not looked at",)
 
 
-def _is_about_all(note: Held) -> bool:
-    return note.kind is HeldKind.TOO_MUCH_LOST
+def _held(host: str, rows: tuple[InstanceReport, ...], held: tuple[Held, ...]) -> list[Held]:
+    """What is held back of the host itself; else of the fleet, of what runs there, or of jobs that nobody wishes."""
+    if of_host := sorted(note for note in held if note.subject == host):
+        return of_host
+    names = {name for row in rows for name in (str(row.name), str(row.name.replica))}
+    jobs = {row.name.job for row in rows}
+    return sorted(
+        note
+        for note in held
+        if note.subject in names
+        or note.kind is HeldKind.TOO_MUCH_LOST
+        or (note.kind is HeldKind.UNWISHED and note.subject in jobs)
+    )
 
 
 def _rows(host: str, result: RunResult) -> tuple[InstanceReport, ...]:

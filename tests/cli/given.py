@@ -49,7 +49,7 @@ def instance(name: str, phase: Phase = Phase.READY, **more: object) -> InstanceR
         resources=Resources(MilliCpu(500), Bytes(GIB // 4)),
         pid=4711,
         ready_for_s=200.0 if phase is Phase.READY else None,
-        ever_ready=True,
+        ever_ready=bool(more.pop("ever_ready", True)),
         **more,  # type: ignore[arg-type]
     )
 
@@ -134,7 +134,7 @@ def view(moves: Plan = MOVING, **hosts: Reachable | Unreachable) -> View:
     memory = Memory(
         Generation(47),
         {"h3": HostMemory("10.0.0.3", 1, NOW, LOST, (instance("web.2@44"),))},
-        {"web": JobMemory(Wish("web", 3, 3), {3: RELEASE}, frozenset({3}))},
+        {"web": JobMemory(Wish("web", 3, 3, owner="playbooks/web.yml"), {3: RELEASE}, frozenset({3}))},
     )
     return View(DESIRED, memory, Snapshot(NOW, seen), verdicts, moves)
 

@@ -45,10 +45,15 @@ def test_whatever_still_holds_room_there_blocks_it(phase):
 
 
 def test_what_is_held_back_of_the_host_or_of_what_runs_there_is_the_reason():
-    assert blocks("h2", full(NO_ROOM, BUDGET, ELSEWHERE)) == (
-        "h2: budget: 1 of 1 of web is down",
-        "web.1: no room: cpu is short on 2 of 2 hosts",
-    )
+    assert blocks("h2", full(NO_ROOM, BUDGET, ELSEWHERE)) == ("h2: budget: 1 of 1 of web is down",)
+    assert blocks("h2", full(NO_ROOM, ELSEWHERE)) == ("web.1: no room: cpu is short on 2 of 2 hosts",)
+
+
+def test_a_job_that_nobody_wishes_blocks_it_and_what_is_said_of_a_wished_one_does_not():
+    unwished = Held("web", HeldKind.UNWISHED, "web runs on h2, but no wish names it: left alone")
+    assert blocks("h2", full(unwished)) == (f"web: unwished: {unwished.reason}",)
+    orphan = Held("web", HeldKind.ORPHAN, "web is gone from playbooks/web.yml and still runs")
+    assert blocks("h2", full(orphan)) == ("web.1@47 is still there: ready",)
 
 
 def test_too_much_lost_blocks_every_drain():

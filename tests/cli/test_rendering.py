@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import replace
+from datetime import datetime
 
 from fleetctl.cli.actions import result_lines
 from fleetctl.cli.screen import Screen
@@ -12,9 +13,12 @@ from fleetctl.cli.show_run import is_worth_telling, notice_lines, run_lines
 from fleetctl.cli.show_status import status_json, status_lines
 from fleetctl.engine.events import ActionResult, Outcome
 from fleetctl.errors import ExitCode
+from fleetctl.model.memory import Cordon, Incident, JobMemory, Wish
 from fleetctl.model.plan import Held, HeldKind
 from fleetctl.model.snapshot import Phase
 from tests.cli import given
+
+NOON = datetime(2026, 5, 4, 12, 0, 0).astimezone().timestamp()
 
 
 def in_a_pipe(lines):
@@ -33,9 +37,13 @@ def on_a_terminal(lines):
 # status
 
 
+def shown(view):
+    return status_lines(view, NOON)
+
+
 def test_status_where_all_is_well():
     assert (
-        in_a_pipe(status_lines(given.well()))
+        in_a_pipe(shown(given.well()))
         == """\
 web: 3 of 3 ready, release 3
 
@@ -49,7 +57,7 @@ web.2@44  h3    ready  10.0.0.1:20017  3        3 min      -         -
 
 def test_status_shows_what_is_unknown_and_what_heal_would_do():
     assert (
-        in_a_pipe(status_lines(given.view()))
+        in_a_pipe(shown(given.view()))
         == """\
 web: 2 of 3 ready, release 3
 
@@ -70,7 +78,7 @@ h3 is lost: silent (no answer from 10.0.0.3 port 22 in 2 s), nor does it answer 
 def test_status_shows_a_replica_that_has_no_instance_with_the_reason():
     seen = given.view(given.plan(held=(given.NO_ROOM,)))
     lost_without_memory = replace(seen, memory=replace(seen.memory, hosts={}))
-    told = in_a_pipe(status_lines(lost_without_memory))
+    told = in_a_pipe(shown(lost_without_memory))
     assert (
         "web.2     -     missing  -               -        -          -         -          held back: no room" in told
     )
@@ -79,15 +87,63 @@ def test_status_shows_a_replica_that_has_no_instance_with_the_reason():
 
 def test_status_shows_both_copies_of_a_replica_newest_first():
     twice = given.view(h2=given.reachable(given.instance("web.0@48"), given.instance("web.1@47")))
-    rows = [line.split()[:2] for line in in_a_pipe(status_lines(twice)).splitlines() if line.startswith("web.0@")]
+    rows = [line.split()[:2] for line in in_a_pipe(shown(twice)).splitlines() if line.startswith("web.0@")]
     assert rows == [["web.0@48", "h2"], ["web.0@47", "h1"]]
 
 
 def test_status_leaves_out_what_has_stopped_and_shows_why_one_fails():
     seen = given.view(h1=given.reachable(given.instance("web.0@47", Phase.STOPPED), given.CRASHING))
-    told = in_a_pipe(status_lines(seen))
+    told = in_a_pipe(shown(seen))
     assert "web.0@47" not in told
     assert "crash_looping: 5 exits in 10 min" in told
+
+
+def remembered(view, **memory):
+    return replace(view, memory=replace(view.memory, **memory))
+
+
+NEWER = given.instance("web.1@49", Phase.STARTING, ever_ready=False)
+SCALED = Wish("web", 3, 3, stopped=True, owner="playbooks/web.yml", orphan=True, scaled=True)
+MARKED = remembered(
+    given.well(h3=given.reachable(given.instance("web.2@44"), NEWER)),
+    cordons={"h2": Cordon("ann@desk", NOON - 3600, "new disk", drains=True), "h1": Cordon("bob@lap", NOON - 90_000)},
+    jobs={"web": JobMemory(SCALED, {3: given.RELEASE})},
+    incidents=(
+        Incident("h3", "host", "h3 is lost: silent", NOON - 60),
+        Incident("web", "job", "bad", NOON - 120, told=True),
+    ),
+)
+
+
+def test_status_tells_what_runs_twice_whose_words_stand_and_which_troubles_are_open():
+    told = in_a_pipe(shown(MARKED))
+    assert (
+        """
+web.1 runs twice: web.1@47 on h2 serves until web.1@49 on h3 is ready
+h1 is cordoned by bob@lap, since 2026-05-03 11:00:00
+h2 is draining, by ann@desk: new disk, since 11:00:00
+web is gone from playbooks/web.yml
+web was scaled to 3 by a person: its next deploy sets what its playbook says
+open since 11:58:00: bad
+open since 11:59:00 (not told yet): h3 is lost: silent
+"""
+        in told
+    )
+
+
+def test_status_as_json_tells_the_same():
+    document = json.loads(json.dumps(status_json(MARKED, ExitCode.AS_WISHED)))
+    assert document["doubles"] == [
+        {"replica": "web.1", "what": "web.1 runs twice: web.1@47 on h2 serves until web.1@49 on h3 is ready"}
+    ]
+    assert document["cordons"][1] == {
+        "host": "h2", "drains": True, "by": "ann@desk", "since": NOON - 3600, "why": "new disk"
+    }  # fmt: skip
+    assert document["incidents"][0] == {
+        "subject": "web", "kind": "job", "what": "bad", "since": NOON - 120, "told": True, "members": []
+    }  # fmt: skip
+    [web] = document["jobs"]
+    assert (web["owner"], web["orphan"], web["scaled"]) == ("playbooks/web.yml", True, True)
 
 
 def test_status_as_json():
@@ -96,8 +152,9 @@ def test_status_as_json():
     assert document["exit_code"] == 4
     assert document["jobs"] == [
         {"job": "web", "replicas": 3, "ready": 2, "release": 3, "good_release": 3, "running_releases": [3],
-         "stopped": False}
+         "stopped": False, "owner": "playbooks/web.yml", "orphan": False, "scaled": False}
     ]  # fmt: skip
+    assert (document["doubles"], document["cordons"], document["incidents"]) == ([], [], [])
     assert document["instances"][1] == {
         "job": "web", "replica": "web.1", "instance": "web.1@47", "host": "h2", "phase": "ready",
         "address": "10.0.0.1", "ports": {"http": 20017}, "release": 3, "pid": 4711, "ready_for_s": 200.0,
@@ -231,7 +288,7 @@ def test_why_a_host_is_doubted_is_said_once():
 
 def test_a_rollout_that_stands_still_says_which_release_runs():
     old = replace(given.instance("web.0@47"), release=2)
-    told = in_a_pipe(status_lines(given.well(h1=given.reachable(old), h2=given.reachable(), h3=given.reachable())))
+    told = in_a_pipe(shown(given.well(h1=given.reachable(old), h2=given.reachable(), h3=given.reachable())))
     assert told.startswith("web: 1 of 3 ready; release 3 is wished, release 2 runs\n")
 
 
