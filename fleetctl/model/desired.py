@@ -29,6 +29,7 @@ class WantedJob:
     fresh_from: Generation | None = None
     orphan: bool = False  # gone from its playbook: shown, and kept running
     notices: tuple[str, ...] = ()  # what this command's wish undoes, for the plan to say
+    owner: str = ""  # the playbook that deployed it last; empty: not known
 
     @property
     def name(self) -> str:

@@ -17,10 +17,12 @@ class Budget:
 
     allowed: int
     down: tuple[ReplicaName, ...]
+    one_by_one: bool = False  # a restart
 
     @classmethod
     def of(cls, job: WantedJob, down: list[ReplicaName]) -> Budget:
-        return cls(job.release.spec.update.budget(job.replicas), tuple(down))
+        allowed = job.release.spec.update.budget(job.replicas)
+        return cls(allowed, tuple(down), one_by_one=job.fresh_from is not None)
 
     @property
     def left(self) -> int:
@@ -29,7 +31,7 @@ class Budget:
     @property
     def width(self) -> int:
         """How many replicas that are up may be in transition at a time, by surge or not."""
-        return max(1, self.allowed)
+        return 1 if self.one_by_one else max(1, self.allowed)
 
     def __str__(self) -> str:
         return f"budget {min(len(self.down), self.allowed)} of {self.allowed} used"

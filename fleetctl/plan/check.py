@@ -18,6 +18,7 @@ from fleetctl.model.replica import InstanceName, ReplicaName
 from fleetctl.model.snapshot import HostReport, InstanceReport, Phase, Reachable, Snapshot
 from fleetctl.model.verdict import Health, HostVerdict
 from fleetctl.plan.check_failures import bad_start, is_left
+from fleetctl.plan.check_grounds import Grounds, is_like, spared
 from fleetctl.plan.check_host import Thing, capacity, placement, ports
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def violations(
     """Every broken invariant; none for a plan that may be executed."""
     walk = _Walk.over(plan, desired, snapshot, verdicts, memory)
     found = [*_common_sense(plan, memory), *walk.too_much_lost(), *walk.one_start_each()]
+    found += walk.grounds.trespasses(plan)
     for number, stage in enumerate(plan.stages):
         found += walk.stage(number, stage)
     return tuple(found)
@@ -60,6 +62,7 @@ class _Walk:
     jobs: dict[str, WantedJob]
     specs: dict[str, HostSpec]
     reports: dict[str, HostReport]  # of hosts that may be given orders
+    grounds: Grounds
     things: dict[str, dict[InstanceName, Thing]] = field(default_factory=dict)  # by host
     copies: dict[ReplicaName, list[Thing]] = field(default_factory=dict)
     freed: set[tuple[str, int]] = field(default_factory=set)  # host and port: left by what the plan stopped
@@ -71,6 +74,7 @@ class _Walk:
     down: dict[str, set[ReplicaName]] = field(default_factory=dict)  # wished replicas by job, after the plan so far
     moving: dict[str, set[ReplicaName]] = field(default_factory=dict)
     ran: set[ReplicaName] = field(default_factory=set)  # seen to run at the beginning
+    spared: frozenset[ReplicaName] = frozenset()  # down, and don't count
 
     @classmethod
     def over(
@@ -98,6 +102,7 @@ class _Walk:
             jobs={job.name: job for job in desired.jobs},
             specs={spec.name: spec for spec in desired.hosts},
             reports=reports,
+            grounds=Grounds.of(desired, memory),
         )
         for host, report in reports.items():
             for row in report.instances:
@@ -120,6 +125,7 @@ class _Walk:
                     self.started.setdefault(action.instance.replica, []).append((number, action.host))
         for host, row in self._in_doubt():
             self.doubtful.setdefault(row.name.replica, []).append((host, row.name.epoch))
+        self.spared = spared(self.desired, self.snapshot, self.doubtful) - self.ran
         self.down = {job: set() for job in self.jobs}
         self.moving = {job: set() for job in self.jobs}
         for job in self.jobs.values():
@@ -129,9 +135,10 @@ class _Walk:
     # -- the plan as a whole
 
     def too_much_lost(self) -> Iterator[Violation]:
-        silent = [name for name in self.specs if not isinstance(self.snapshot.hosts.get(name), Reachable)]
+        names = {spec.name for spec in self.desired.inventory}
+        silent = [name for name in names if not isinstance(self.snapshot.hosts.get(name), Reachable)]
         sick = [name for name, verdict in self.verdicts.items() if verdict.health is Health.BROKEN]
-        bad, total = len({*silent, *(set(sick) & set(self.specs))}), len(self.specs)
+        bad, total = len({*silent, *(set(sick) & names)}), len(names)
         excess = len(silent) == total or (total >= 3 and bad / total >= 0.55)
         if self.plan.actions and excess and not self.desired.force:
             yield Violation("too much lost", f"{bad} of {total} hosts are bad, and the plan acts all the same")
@@ -148,6 +155,7 @@ class _Walk:
             if action.host not in self.reports:
                 yield Violation("reachable", f"{action.host} may not be given orders: {action}")
         known = [action for action in stage.actions if action.host in self.reports]
+        yield from self._out_of_turn([action for action in known if isinstance(action, Start)])
         for action in known:
             if isinstance(action, Start):
                 yield from self._start(number, action)
@@ -194,11 +202,14 @@ class _Walk:
     def _may_start(self, number: int, start: Start, job: WantedJob, release: Release) -> Iterator[Violation]:
         replica = start.instance.replica
         right = job.release if job.rolls or job.fallback is None else job.fallback
-        if start.release != right.number:
+        ran = [thing for thing in self.copies.get(replica, []) if thing.ran]
+        if start.release not in {right.number, *self.grounds.releases(job, ran)}:
             yield Violation("release", f"{start.instance} starts release {start.release} instead of {right.number}")
+        if any(not self.grounds.is_open(thing.host) for thing in ran):
+            yield Violation("limit", f"{start.instance} is started, and an older copy of it is outside the limit")
         yield from bad_start(start, job, release, self.memory.failures)
         moved = self._is_brought_back(replica, job, right) or self._keeps_crashing(replica, job, right, start.host)
-        if replica in self.ran and not job.rolls and not moved:
+        if replica in self.ran and not job.rolls and not moved and not self._is_left(job, ran):
             yield Violation("heal rolls", f"{replica} runs, and {start.instance} is started though nothing is deployed")
         newest = max((thing.name.epoch for thing in self.copies.get(replica, []) if thing.ran), default=0)
         for host, epoch in self.doubtful.get(replica, []):
@@ -210,6 +221,20 @@ class _Walk:
         held = artifact is None or artifact in self.reports[start.host].artifacts
         if not held and (start.host, artifact) not in self.uploaded:
             yield Violation("upload", f"{start.host} lacks the artifact of {start.instance}")
+
+    def _is_left(self, job: WantedJob, ran: list[Thing]) -> bool:
+        """Whether its newest copy, of those that still run or else of all, may be replaced without a deploy."""
+        newest = max(ran, key=lambda thing: (thing.runs, thing.name.epoch))
+        return self.grounds.is_left(job, newest)
+
+    def _out_of_turn(self, starts: list[Start]) -> Iterator[Violation]:
+        """What is started on a host before that is brought up to date."""
+        things = [thing for some in self.things.values() for thing in some.values()]
+        for start in starts:
+            if start.host in self.grounds.behind:
+                first = self.grounds.overdue(start.host, self.jobs, things, self.memory)
+                if first and str(start.instance.replica) not in first:
+                    yield Violation("behind", f"{start.host} is to get {', '.join(sorted(first))} first: {start}")
 
     def _is_brought_back(self, replica: ReplicaName, job: WantedJob, right: Release) -> bool:
         """Whether one of the right release was lost, and all that is left never got ready within its deadline."""
@@ -290,19 +315,23 @@ class _Walk:
         )
         if succeeded:
             return True
-        if not job.rolls or not self._is_outdated(job, thing):
+        if not any(self._is_due(job, other) for other in self.copies[replica] if other.ran):
             return False
         restarts = [host for stage, host in self.started.get(replica, []) if stage > number]
         if thing.ready:
             return thing.host in restarts  # stop-first, on its own host; the budget is counted beside this
         return bool(restarts) or any(
-            other.runs and (other.ready or not self._is_outdated(job, other)) for other in others
+            other.runs and (other.ready or (job.rolls and not self._is_outdated(job, other))) for other in others
         )
 
+    def _is_due(self, job: WantedJob, thing: Thing) -> bool:
+        return self.grounds.is_left(job, thing) or (job.rolls and self._is_outdated(job, thing))
+
     def _is_outdated(self, job: WantedJob, thing: Thing) -> bool:
-        release, spec = self._release(job, thing.release), self.specs.get(thing.host)
-        alike = thing.release == job.release.number or (release is not None and release.runs_like(job.release))
-        if not alike or spec is None or thing.host not in job.eligible:
+        if thing.host in self.grounds.kept:
+            return False
+        spec = self.specs.get(thing.host)
+        if not is_like(job, thing.release) or spec is None or thing.host not in job.eligible:
             return True
         return any(
             (spec.label(constraint.label) == constraint.value) != (constraint.operator == "==")
@@ -328,7 +357,8 @@ class _Walk:
             if by_us and len(down) > budget:
                 what = f"{', '.join(map(str, sorted(down)))} of {job.name} are down, {budget} may be"
                 yield Violation("budget", f"after stage {number + 1}: {what}")
-            if len(moving) > max(1, budget) and any(self._is_unfinished(name) for name in moving):
+            width = max(1, budget) if job.fresh_from is None else 1
+            if len(moving) > width and any(self._is_unfinished(name) for name in moving):
                 what = f"{', '.join(map(str, sorted(moving)))} of {job.name} are in transition at once"
                 yield Violation("transition", f"after stage {number + 1}: {what}")
 
@@ -337,7 +367,7 @@ class _Walk:
         job = self.jobs.get(name.job)
         if job is None or job.stopped or name.index >= job.replicas:
             return
-        down = not any(thing.ready for thing in self.copies.get(name, []))
+        down = name not in self.spared and not any(thing.ready for thing in self.copies.get(name, []))
         moving = name in self.was_up and self._is_moving(name)
         for names, holds in ((self.down[job.name], down), (self.moving[job.name], moving)):
             if holds:

@@ -5,6 +5,7 @@ Phases write into it in the order that matters; none reaches back. It keeps the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 from fleetctl.model.job import StopPolicy
 from fleetctl.model.plan import AwaitReady, Held, HeldKind, Plan, Stage, Start, Stop, Upload
 from fleetctl.model.replica import InstanceName, ReplicaName
+from fleetctl.plan.behind import excused, left_behind, overdue
+from fleetctl.plan.due import Due
 from fleetctl.plan.place import Wanted, take_room
 from fleetctl.plan.room import Board, board_of
 from fleetctl.plan.scene import Copy, Scene, release_of
@@ -47,13 +50,20 @@ class Draft:
     crossing: dict[ReplicaName, str] = field(default_factory=dict)  # has a newer instance that can't be seen ready now
     stalled: dict[str, str] = field(default_factory=dict)  # job -> why its rollout goes no further
     homeless: list[Wanted] = field(default_factory=list)
+    due: dict[ReplicaName, Due] = field(default_factory=dict)  # runs, and is to be replaced
+    blocked: dict[ReplicaName, str] = field(default_factory=dict)  # why what is due is not done
+    frozen: set[ReplicaName] = field(default_factory=set)  # something would be done to it, were it not for the limit
+    behind: Mapping[str, frozenset[str]] = field(default_factory=dict)  # host -> jobs to be brought up to date there
+    spared: frozenset[str] = frozenset()  # silent hosts that don't count against the budget of the jobs that roll
     _gone: set[tuple[str, InstanceName]] = field(default_factory=set)  # stopped by the plan so far
     _leaving: list[Copy] = field(default_factory=list)  # their room is free once this round has ended
     _rising: list[ReplicaName] = field(default_factory=list)  # up once this round has ended
 
     @classmethod
     def of(cls, scene: Scene) -> Draft:
-        return cls(scene, board_of(scene))
+        draft = cls(scene, board_of(scene), behind=left_behind(scene), spared=excused(scene))
+        draft.board.overdue = overdue(draft)
+        return draft
 
     @property
     def round(self) -> Round:
@@ -69,8 +79,12 @@ class Draft:
     def hold(self, subject: object, kind: HeldKind, reason: str) -> None:
         self.held.append(Held(str(subject), kind, reason))
 
+    def freeze(self, replica: ReplicaName) -> None:
+        """It stays as it is, for it is outside the limit."""
+        self.frozen.add(replica)
+
     def can_stop(self, copy: Copy) -> bool:
-        return str(copy.name) not in self.scene.failed.stops
+        return str(copy.name) not in self.scene.failed.stops and not self.scene.is_frozen(copy.host)
 
     def stop(self, job: WantedJob, copy: Copy, reason: str) -> None:
         """Stop it before this round's starts, which may use its room. A stop that failed in this run is held."""
@@ -118,6 +132,7 @@ class Draft:
             self.down.pop(replica, None)
         self._leaving.clear()
         self._rising.clear()
+        self.board.overdue = overdue(self)
         self.rounds.append(Round())
 
     def give_back(self, copy: Copy) -> None:
@@ -134,7 +149,8 @@ class Draft:
         if uploads:
             stages.insert(0, Stage(uploads))
         held = tuple(sorted(set(self.held)))
-        return Plan(self.scene.generation, tuple(stages), held, dict(sorted(self.scene.verdicts.items())))
+        verdicts = dict(sorted(self.scene.verdicts.items()))
+        return Plan(self.scene.generation, tuple(stages), held, verdicts, self.behind)
 
     def _uploads(self) -> tuple[Upload, ...]:
         uploads: dict[tuple[str, Digest], Upload] = {}
@@ -148,6 +164,9 @@ class Draft:
         return tuple(uploads[key] for key in sorted(uploads))
 
     def _hold_stop(self, copy: Copy) -> None:
+        if self.scene.is_frozen(copy.host):
+            self.freeze(copy.replica)
+            return
         self.hold(copy.name, HeldKind.STUCK, f"{copy} could not be stopped in this run: see fleetctl status")
 
 

@@ -19,7 +19,8 @@ def fence(draft: Draft) -> None:
         if (job := jobs.get(replica.job)) is None:
             continue
         for copy in copies:
-            if copy.standing is Standing.ORDERLY and copy.row.phase is Phase.STOPPING:
+            ordered = copy.standing is Standing.ORDERLY and copy.row.phase is Phase.STOPPING
+            if ordered and not draft.scene.is_frozen(copy.host):
                 draft.stop(job, copy, "its stop was ordered before: see it end")
         for copy, successor in superseded(draft.live(replica)):
             draft.stop(job, copy, f"superseded by {successor}, which was ready")

@@ -25,9 +25,12 @@ def place_missing(draft: Draft) -> None:
     """Starts what is missing; what finds no host is left in `draft.homeless`, for when a rollout has made room."""
     for job in draft.scene.jobs:
         for replica in replicas_of(job):
-            if not _nothing_works(draft, job, replica) or any(
-                copy.is_unknown for copy in draft.scene.of_replica(replica)
-            ):
+            if replica in draft.due or not nothing_works(draft, job, replica):
+                continue
+            if any(copy.is_unknown for copy in draft.scene.of_replica(replica)):
+                continue
+            if any(draft.scene.is_frozen(copy.host) for copy in draft.live(replica)):
+                draft.freeze(replica)
                 continue
             release = release_to_start(job)
             draft.board.unsettle(replica)
@@ -71,7 +74,7 @@ def hold_homeless(draft: Draft) -> None:
         )
 
 
-def _nothing_works(draft: Draft, job: WantedJob, replica: ReplicaName) -> bool:
+def nothing_works(draft: Draft, job: WantedJob, replica: ReplicaName) -> bool:
     """Whether nothing runs of it, or only what a stalled rollout left there: never ready within its deadline, while
     the older one that served beside it is lost. That one is brought back; a heal replaces nothing else that runs."""
     scene, target = draft.scene, release_to_start(job)

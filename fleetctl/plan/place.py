@@ -35,6 +35,7 @@ class Wanted:
     job: WantedJob
     release: Release
     own: str | None = None  # where its predecessor is: preferred on a tie
+    stays: bool = False  # preferred whatever speaks for another
 
     @property
     def resources(self) -> Resources:
@@ -87,6 +88,10 @@ def _why_never(scene: Scene, board: Board, job: WantedJob, host: str) -> str:
         return "{n} of another fleet"
     if standing is not Standing.ORDERLY or host not in board.rooms:
         return "{n} lost" if standing is Standing.LOST else "{n} suspect"
+    if scene.is_frozen(host):
+        return "outside --limit {n}"
+    if host in scene.closed:
+        return f"{scene.closed[host]} {{n}}"
     if verdict is not None and verdict.health is not Health.HEALTHY:
         return f"{{n}} {verdict.health.value}"
     if host not in job.eligible:
@@ -99,6 +104,8 @@ def _why_never(scene: Scene, board: Board, job: WantedJob, host: str) -> str:
 def _why_not_now(scene: Scene, board: Board, wanted: Wanted, host: str) -> str:
     """What stopping something, or another try, may change."""
     room, artifact = board.rooms[host], wanted.release.artifact
+    if host in board.overdue and wanted.replica not in board.overdue[host]:
+        return "behind on {n}"
     if artifact is not None and (artifact, host) in scene.failed.uploads and (host, artifact) not in board.artifacts:
         return "its upload failed on {n}"
     if (str(wanted.replica), host) in scene.failed.starts:
@@ -132,6 +139,8 @@ def best_host(scene: Scene, board: Board, wanted: Wanted, score: Score = score_b
     possible = [host for host in ground.hosts if not _why_not_now(scene, board, wanted, host)]
     if not possible:
         return None
+    if wanted.stays and wanted.own in possible:
+        return wanted.own
     crowd = Counter(board.crowd[wanted.replica.job])
     if (home := board.homes.get(wanted.replica)) is not None:
         crowd[home] -= 1

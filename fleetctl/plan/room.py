@@ -95,6 +95,7 @@ class Board:
     crowd: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # job -> host -> homes
 
     grounds: dict[str, Ground] = field(default_factory=dict)  # by job; found out once, when first asked for
+    overdue: Mapping[str, frozenset[ReplicaName]] = field(default_factory=dict)  # brought up to date before all else
 
     def settle(self, replica: ReplicaName, host: str) -> None:
         """From now on the replica counts as being on `host` where copies are spread."""
@@ -109,7 +110,7 @@ class Board:
     def clone(self) -> Board:
         rooms = {name: room.clone() for name, room in self.rooms.items()}
         crowd = defaultdict(Counter, {job: Counter(homes) for job, homes in self.crowd.items()})
-        return Board(rooms, set(self.artifacts), dict(self.homes), crowd, self.grounds)
+        return Board(rooms, set(self.artifacts), dict(self.homes), crowd, self.grounds, self.overdue)
 
 
 def board_of(scene: Scene) -> Board:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from fleetctl.model.plan import HeldKind
 from fleetctl.model.snapshot import Phase
 from fleetctl.plan.crashing import bad_on, bad_release, moves_off
 from fleetctl.plan.draft import ready_for_s
-from fleetctl.plan.place import is_allowed
+from fleetctl.plan.due import Cause, cause_of, due, is_outdated
 from fleetctl.plan.scene import release_of, replicas_of, runs_like
 
 if TYPE_CHECKING:
@@ -28,35 +28,45 @@ def keep_running(draft: Draft) -> None:
                 _keep(draft, job, replica, live, unknown)
             elif unknown:
                 draft.board.settle(replica, unknown[0].host)
-                draft.down[replica] = f"unknown: {unknown[0].host} is suspect"
-
-
-def is_outdated(scene: Scene, job: WantedJob, copy: Copy) -> bool:
-    """Whether a deploy replaces it: another release, or a host where the wish does not let it be."""
-    return not runs_like(job, copy.row, job.release) or not is_allowed(scene, job, copy.host)
+                if not job.rolls or any(copy.host not in draft.spared for copy in unknown):
+                    draft.down[replica] = f"unknown: {unknown[0].host} is suspect"
 
 
 def _without_useless(draft: Draft, job: WantedJob, live: tuple[Copy, ...]) -> tuple[Copy, ...]:
-    """Stops what an earlier deploy started and is not ready, beside one that is ready or of the wished release."""
+    """Stops what is to be replaced and is not ready, beside an older copy that is ready, or of the wished release."""
     while (
-        job.rolls
-        and len(live) > 1
+        len(live) > 1
         and not live[0].is_ready
-        and is_outdated(draft.scene, job, live[0])
-        and any(copy.is_ready or not is_outdated(draft.scene, job, copy) for copy in live[1:])
+        and (cause := cause_of(draft, job, live[0])) is not None
+        and any(
+            copy.is_ready or (cause is Cause.RELEASE and not is_outdated(draft.scene, job, copy)) for copy in live[1:]
+        )
         and draft.can_stop(live[0])
     ):
-        draft.stop(job, live[0], f"it is not ready, and release {job.release.number} is wished now")
+        draft.stop(job, live[0], f"it is not ready, {_beside(cause, job)}")
         live = live[1:]
     return live
+
+
+def _beside(cause: Cause, job: WantedJob) -> str:
+    match cause:
+        case Cause.RELEASE | Cause.BEHIND:
+            return f"and release {job.release.number} is wished now"
+        case Cause.DRAIN:
+            return "its host is drained, and an older copy serves"
+        case Cause.RESTART:
+            return "its job is restarted, and an older copy serves"
+        case _:
+            assert_never(cause)
 
 
 def _keep(
     draft: Draft, job: WantedJob, replica: ReplicaName, live: tuple[Copy, ...], unknown: tuple[Copy, ...]
 ) -> None:
-    newest, older = live[0], live[1:]
+    newest = live[0]
     draft.board.settle(replica, newest.host)
-    up = any(copy.is_ready for copy in live)
+    if (found := due(draft, job, live)) is not None:
+        draft.due[replica] = found
     newer_unknown = [copy for copy in unknown if copy.name.epoch > newest.name.epoch]
     if newer_unknown:
         draft.crossing[replica] = f"unknown: {newer_unknown[0]}"
@@ -64,20 +74,24 @@ def _keep(
         if _settles_goodness(draft, job, newest):
             draft.gate(job, job.release, newest.host, newest.name, job.release.spec.update.deadline_s)
         return
-    if not up:
+    if not any(copy.is_ready for copy in live):
         draft.down[replica] = f"{newest} is not ready"
-    if job.rolls and is_outdated(draft.scene, job, newest):
-        return  # replaced by the rollout, for free where nothing of it is up
-    if moves_off(draft.scene, job, replica):
-        return  # `place_missing` moves it
+    frozen = any(draft.scene.is_frozen(copy.host) for copy in live)
+    if found is None and (frozen or not moves_off(draft.scene, job, replica)):  # else replaced, by a later phase
+        _await_or_tell(draft, job, live)
+
+
+def _await_or_tell(draft: Draft, job: WantedJob, live: tuple[Copy, ...]) -> None:
+    newest, older = live[0], live[1:]
+    up = any(copy.is_ready for copy in live)
     patience_s, release = _patience_s(draft.scene, job, newest), release_of(job, newest.row)
-    if not up and (bad := bad_on(draft.scene, job, replica, release)):
-        draft.hold(replica, HeldKind.BAD_RELEASE, bad_release(job, replica, release, bad))
+    if not up and (bad := bad_on(draft.scene, job, newest.replica, release)):
+        draft.hold(newest.replica, HeldKind.BAD_RELEASE, bad_release(job, newest.replica, release, bad))
         return
     if patience_s > 0:
         # Ready at its last moment, it still has to stay so for a while.
         draft.gate(job, release, newest.host, newest.name, patience_s + ready_for_s(job, release))
-        draft.rises(replica)
+        draft.rises(newest.replica)
         for copy in older:
             draft.retire(job, copy, f"superseded by {newest} once that is ready")
         return

@@ -16,6 +16,7 @@ from fleetctl.model.replica import Generation, ReplicaName
 from fleetctl.model.snapshot import InstanceReport, Phase, Reachable, Snapshot
 from fleetctl.model.verdict import Health, HostVerdict
 from fleetctl.plan.failures import Pair, avoided_pairs
+from fleetctl.plan.leaving import closed, left
 from fleetctl.plan.verdicts import is_another_root
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class Scene:
     copies: Mapping[ReplicaName, tuple[Copy, ...]]  # newest epoch first
     failed: FailedSteps
     avoided: frozenset[Pair]  # releases that keep failing on a host
+    closed: Mapping[str, str]  # hosts that take no new work, and why: "cordoned", "gone from the inventory"
+    left: Mapping[str, str]  # those of them that are drained, and why
 
     @classmethod
     def of(
@@ -128,6 +131,8 @@ class Scene:
             copies={replica: tuple(sorted(found[replica], key=_newest_first)) for replica in sorted(found)},
             failed=_failed(memory),
             avoided=avoided_pairs(memory.failures),
+            closed=closed(desired, memory),
+            left=left(desired, memory),
         )
 
     def of_replica(self, replica: ReplicaName) -> tuple[Copy, ...]:
@@ -143,6 +148,10 @@ class Scene:
         if not isinstance(seen, Reachable):
             raise KeyError(host)
         return seen
+
+    def is_frozen(self, host: str) -> bool:
+        """Outside the limit: nothing is started or stopped there."""
+        return self.desired.limit is not None and host not in self.desired.limit
 
     def evidence(self, host: str) -> str:
         verdict = self.verdicts.get(host)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from fleetctl.model.replica import Generation
-from fleetctl.plan import draft, fence, missing, place, reconcile, rollout, room, running, scene
+from fleetctl.plan import draft, due, fence, missing, place, reconcile, room, running, scene
 from fleetctl.plan.budget import Budget
 from fleetctl.plan.scene import Scene, Standing
 from tests.property.strategies import tidy_fleets, wild_fleets
@@ -110,7 +110,7 @@ def heal_starts_the_wished_release(patch: pytest.MonkeyPatch) -> None:
 
 
 def what_is_up_to_date_is_replaced(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rollout, "is_outdated", lambda *_: True)
+    patch.setattr(due, "is_outdated", lambda *_: True)
 
 
 def an_unfinished_surge_is_forgotten(patch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ It executes plans by the book of DESIGN section 2 and shares nothing with the pl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from fleetctl.model.desired import Desired, WantedJob
 from fleetctl.model.host import Capacity, HostSpec
 from fleetctl.model.instant import Instant
 from fleetctl.model.job import Digest, JobSpec, PortRequest, ReadyProbe, Release, UpdatePolicy
-from fleetctl.model.memory import Failure, HostMemory, JobMemory, Memory, Wish
+from fleetctl.model.memory import Cordon, Failure, HostMemory, JobMemory, Memory, Wish
 from fleetctl.model.plan import Action, AwaitReady, Held, HeldKind, Plan, Start, Stop, Upload, step_key
 from fleetctl.model.replica import Generation, InstanceName, ReplicaName
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
@@ -132,7 +132,13 @@ class Fleet:
     refuses: Callable[[Action], bool] = lambda _: False  # which actions fail
     now: Instant = Instant(1000.0)
     plan: Plan | None = None  # the last one made
-    gone: dict[str, Machine] = field(default_factory=dict)  # from the inventory, not from the world
+    gone: set[str] = field(default_factory=set)  # from the inventory, not from the world
+    untracked: dict[str, Machine] = field(default_factory=dict)  # remembered, but not how they were reached
+    cordons: dict[str, Cordon] = field(default_factory=dict)
+    behind: dict[str, frozenset[str]] = field(default_factory=dict)
+    limit: frozenset[str] | None = None
+    allow_unreachable: int = 0
+    fresh_from: dict[str, Generation] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
 
     @classmethod
@@ -159,14 +165,39 @@ class Fleet:
         self.wish(spec)
         return self.redeploy(spec.name)
 
-    def redeploy(self, *jobs: str) -> list[Plan]:
-        self.rolls = frozenset(jobs)
+    def redeploy(
+        self, *jobs: str, limit: Iterable[str] | None = None, allow_unreachable: int = 0, force: bool = False
+    ) -> list[Plan]:
+        self.rolls, self.allow_unreachable = frozenset(jobs), allow_unreachable
+        try:
+            return self.heal(limit=limit, force=force)
+        finally:
+            self.rolls, self.allow_unreachable = frozenset(), 0
+
+    def heal(self, *, limit: Iterable[str] | None = None, force: bool = False) -> list[Plan]:
+        before = self.force
+        self.limit, self.force = None if limit is None else frozenset(limit), before or force
         try:
             return self.run()
         finally:
-            self.rolls = frozenset()
+            self.limit, self.force = None, before
 
-    def heal(self) -> list[Plan]:
+    def restart(self, name: str, *, limit: Iterable[str] | None = None) -> list[Plan]:
+        self.fresh_from = {name: Generation(self.generation + 1)}
+        try:
+            return self.heal(limit=limit)
+        finally:
+            self.fresh_from = {}
+
+    def cordon(self, *hosts: str, drains: bool = False) -> None:
+        self.cordons.update({name: Cordon("anna", 0.0, drains=drains) for name in hosts})
+
+    def uncordon(self, *hosts: str) -> None:
+        for name in hosts:
+            self.cordons.pop(name, None)
+
+    def drain(self, *hosts: str) -> list[Plan]:
+        self.cordon(*hosts, drains=True)
         return self.run()
 
     def stop(self, name: str) -> list[Plan]:
@@ -174,9 +205,13 @@ class Fleet:
         self.jobs[name] = replace(known, wish=replace(known.wish, stopped=True))
         return self.run()
 
-    def take_out_of_the_inventory(self, name: str) -> None:
+    def take_out_of_the_inventory(self, *hosts: str) -> None:
+        self.gone.update(hosts)
+
+    def forget_how_to_reach(self, name: str) -> None:
+        """It is gone from the inventory, and an older store knew only what was on it."""
         self.see()
-        self.gone[name] = self.machines.pop(name)
+        self.untracked[name] = self.machines.pop(name)
 
     # -- what happens to hosts
 
@@ -211,11 +246,13 @@ class Fleet:
     def desired(self) -> Desired:
         hosts = tuple(machine.spec for machine in self.machines.values())
         jobs = tuple(self._wanted(name) for name in self.jobs)
-        return Desired("test", hosts, jobs, self.force)
+        gone = frozenset(self.gone)
+        return Desired("test", hosts, jobs, self.force, gone, self.limit, self.allow_unreachable)
 
     def _wanted(self, name: str) -> WantedJob:
         known = self.jobs[name]
         release = known.releases[known.wish.release]
+        matching = sorted(self.machines) if release.spec.hosts == "all" else release.spec.hosts.split(":")
         return WantedJob(
             release=release,
             fallback=known.newest_good(),
@@ -223,7 +260,10 @@ class Fleet:
             replicas=known.wish.replicas,
             stopped=known.wish.stopped,
             rolls=name in self.rolls,
-            eligible=tuple(self.machines) if release.spec.hosts == "all" else tuple(release.spec.hosts.split(":")),
+            eligible=tuple(host for host in matching if host not in self.gone),
+            fresh_from=self.fresh_from.get(name),
+            orphan=known.wish.orphan,
+            owner=known.wish.owner,
         )
 
     def snapshot(self) -> Snapshot:
@@ -239,12 +279,23 @@ class Fleet:
         return {name: machine.verdict for name, machine in self.machines.items()}
 
     def memory(self) -> Memory:
-        everywhere = {**self.machines, **self.gone}
+        everywhere = {**self.machines, **self.untracked}
         hosts = {
-            name: HostMemory(instances=self.known.get(name, ()), verdict=machine.verdict)
+            name: HostMemory(
+                instances=self.known.get(name, ()),
+                verdict=machine.verdict,
+                behind=self.behind.get(name, frozenset()),
+            )
             for name, machine in everywhere.items()
         }
-        return Memory(Generation(self.generation), hosts, dict(self.jobs), frozenset(self.failed), failures=self.failures)
+        return Memory(
+            Generation(self.generation),
+            hosts,
+            dict(self.jobs),
+            frozenset(self.failed),
+            cordons=dict(self.cordons),
+            failures=self.failures,
+        )
 
     def decide(self) -> Plan:
         """One plan, which keeps the invariants."""
@@ -253,6 +304,7 @@ class Fleet:
         self.plan = make_plan(desired, snapshot, verdicts, memory, self.now)
         found = violations(self.plan, desired, snapshot, verdicts, memory)
         assert not found, "\n".join(f"{violation.invariant}: {violation.detail}" for violation in found)
+        self.behind = dict(self.plan.behind)
         return self.plan
 
     def see(self) -> None:
@@ -334,8 +386,19 @@ class Fleet:
         for machine in self.machines.values():
             if machine.silence is None:
                 down -= {row.name.replica for row in machine.rows.values() if row.phase is Phase.READY}
+        down -= self._not_counted(stopped.job)
         allowed = known.releases[wish.release].spec.update.budget(wish.replicas)
         assert stopped not in down or len(down) <= allowed, f"{stopped} was stopped, and {len(down)} are down"
+
+    def _not_counted(self, job: str) -> set[ReplicaName]:
+        """What is on as many silent hosts as a deploy was told not to wait for."""
+        on = {
+            name: {row.name.replica for row in self.known.get(name, ()) if row.name.job in self.rolls}
+            for name, machine in sorted(self.machines.items())
+            if machine.silence is not None and machine.health is Health.SUSPECT
+        }
+        silent = [name for name, replicas in on.items() if replicas][: self.allow_unreachable]
+        return {replica for name in silent for replica in on[name] if replica.job == job}
 
     # -- what is seen afterwards
 

@@ -160,11 +160,12 @@ def test_an_instance_that_was_ordered_right_before_its_host_fell_silent_is_misse
     assert fleet.held(HeldKind.SUSPECT)
 
 
-def test_a_host_gone_from_the_inventory_may_still_run_its_work(fleet):
-    fleet.take_out_of_the_inventory("h2")
+def test_a_host_of_which_only_its_work_is_known_may_still_run_it(fleet):
+    fleet.forget_how_to_reach("h2")
     assert nothing_happens(fleet)
     (held,) = fleet.held(HeldKind.SUSPECT)
     assert "h2 is gone from the inventory and not looked at: web.1@1 may still run there" in held.reason
+    assert held.reason.endswith("if it is no more: fleetctl hosts --forget h2")
 
 
 def test_a_host_that_was_lost_before_it_was_taken_out_of_the_inventory_has_its_work_moved(fleet):

@@ -1,0 +1,86 @@
+"""Silent hosts that a deploy was told not to wait for: which they are, and what has to be done once they answer again.
+
+A host is behind with a job while a copy of another release than the wished one is there, or was when last seen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetctl.model.snapshot import Unreachable
+from fleetctl.plan.scene import Standing, replicas_of, runs_like
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fleetctl.model.desired import WantedJob
+    from fleetctl.model.replica import ReplicaName
+    from fleetctl.plan.draft import Draft
+    from fleetctl.plan.scene import Copy, Scene
+
+
+def excused(scene: Scene) -> frozenset[str]:
+    """The silent hosts, by name, at most so many as were allowed, that don't count against the budget of a deploy."""
+    if not scene.desired.allow_unreachable:
+        return frozenset()
+    silent = {
+        copy.host
+        for job in scene.jobs
+        if job.rolls
+        for replica in replicas_of(job)
+        for copy in scene.of_replica(replica)
+        if copy.is_unknown and isinstance(scene.snapshot.hosts.get(copy.host), Unreachable)
+    }
+    return frozenset(sorted(silent)[: scene.desired.allow_unreachable])
+
+
+def left_behind(scene: Scene) -> dict[str, frozenset[str]]:
+    """By host, the jobs that are to be brought up to date there: those that a deploy did not wait for, now or before,
+    and of which something else than the wished release is there still. The whole truth after this look: a host
+    without an entry is behind with nothing."""
+    spared = excused(scene)
+    found: dict[str, set[str]] = {}
+    for job in scene.jobs:
+        for copy in _outdated(scene, job):
+            known = scene.memory.hosts.get(copy.host)
+            remembered = known is not None and job.name in known.behind
+            if remembered or (job.rolls and copy.host in spared):
+                found.setdefault(copy.host, set()).add(job.name)
+    return {host: frozenset(found[host]) for host in sorted(found)}
+
+
+def overdue(draft: Draft) -> dict[str, frozenset[ReplicaName]]:
+    """By host, the replicas that have to be brought up to date there before anything else is started there. What a
+    rollout that does not get on left behind, holds nothing up."""
+    scene = draft.scene
+    found: dict[str, set[ReplicaName]] = {}
+    for job in scene.jobs:
+        if not is_trusted(draft, job):
+            continue
+        for copy in _outdated(scene, job):
+            if copy in draft.live(copy.replica) and job.name in draft.behind.get(copy.host, ()):
+                found.setdefault(copy.host, set()).add(copy.replica)
+    return {host: frozenset(found[host]) for host in sorted(found)}
+
+
+def is_trusted(draft: Draft, job: WantedJob) -> bool:
+    """Whether a heal may bring a host up to date with the wished release: it is good, or its rollout came through
+    everywhere else, and nothing of it fails."""
+    if job.rolls:
+        return True
+    if job.name in draft.stalled:
+        return False
+    remembered = draft.scene.memory.jobs.get(job.name)
+    if remembered is not None and job.release.number in remembered.good:
+        return True
+    newest = [live[0] for replica in replicas_of(job) if (live := draft.scene.live(replica))]
+    return all(runs_like(job, copy.row, job.release) or job.name in draft.behind.get(copy.host, ()) for copy in newest)
+
+
+def _outdated(scene: Scene, job: WantedJob) -> Iterator[Copy]:
+    """Copies of its wished replicas that run, or may, and are not like the wished release."""
+    for replica in replicas_of(job):
+        for copy in scene.of_replica(replica):
+            foreign = copy.standing is Standing.FOREIGN
+            if not foreign and copy.row.phase.wants_to_run and not runs_like(job, copy.row, job.release):
+                yield copy
