@@ -98,9 +98,10 @@ async def logs(means: Means, job: str, lines: int) -> tuple[View, tuple[Instance
 
     try:
         seen = await look(wanted, memory, means.links, means.clock, means.tell, known={})
+        named = one_name_each(wanted, seen.snapshot, memory)
         found = sorted(
             (row.name.replica, -row.name.epoch, host, row.name)
-            for host, seen_host in seen.snapshot.reachable().items()
+            for host, seen_host in named.snapshot.reachable().items()
             for row in seen_host.report.instances
             if row.name.job == job
         )
@@ -108,6 +109,7 @@ async def logs(means: Means, job: str, lines: int) -> tuple[View, tuple[Instance
     finally:
         await means.links.close()
     now = means.clock.now()
-    judged = verdicts(wanted, seen.snapshot, seen.answers, memory, now)
-    plan = make_plan(wanted, seen.snapshot, judged, memory, now)
-    return View(wanted, memory, seen.snapshot, judged, plan), tuple(fetched)
+    wanted, snapshot, memory = named.desired, named.snapshot, named.memory
+    judged = verdicts(wanted, snapshot, seen.answers, memory, now)
+    plan = make_plan(wanted, snapshot, judged, memory, now)
+    return View(wanted, memory, snapshot, judged, plan), tuple(fetched)

@@ -153,8 +153,9 @@ class _Run:
             self.teller.plan_made(sweep.desired, sweep.plan, sweep.memory.incidents)
             if not sweep.plan.actions and not (self.pending and sweep.wished.is_new) and not sweep.owes_a_claim:
                 return await self._finish(sweep, number)
-            blob = pack(sweep.plan.generation, self.means.store.driver, sweep.wished.memory)
-            self._write_down(sweep)
+            expected = expect(sweep.memory, sweep.plan, sweep.desired)
+            blob = self._for_hosts(sweep, expected)
+            self._write_down(sweep, expected)
             if is_stale(sweep.snapshot.at, self.means.clock.now()):
                 self._look_at_all_again()
                 continue
@@ -237,7 +238,11 @@ class _Run:
         memory = replace(memory, hosts=silence, failed_steps=frozenset(self.failed))
         return lay_over(memory, change)
 
-    def _write_down(self, sweep: _Sweep) -> None:
+    def _for_hosts(self, sweep: _Sweep, expected: Mapping[str, HostMemory]) -> dict[str, Any]:
+        memory = replace(sweep.memory, hosts={**sweep.memory.hosts, **expected})
+        return pack(sweep.plan.generation, self.means.store.driver, memory)
+
+    def _write_down(self, sweep: _Sweep, expected: Mapping[str, HostMemory]) -> None:
         """The plan and what changes by it. Raises UsageError where a new wish can't be carried out as it is planned."""
         means, plan, wished = self.means, sweep.plan, sweep.wished
         for action in plan.actions if self.pending else ():
@@ -250,7 +255,7 @@ class _Run:
             wishes=wished.wishes,
             releases=wished.releases,
             inventory=means.inventory.source if self.change.deploys else None,
-            hosts=expect(sweep.memory, plan, sweep.desired),
+            hosts=expected,
             cordons=wished.cordons,
             uncordons=wished.uncordons,
             forgive=self.change.forgives if self.pending else frozenset(),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from fleetctl.engine.events import TookOver
 from fleetctl.errors import DrivenElsewhereError, FleetctlError, HostError, YieldError
-from fleetctl.plan.ownership import is_same_controller, leap_over
+from fleetctl.model.memory import HostMemory
+from fleetctl.plan.ownership import is_same_controller, leap_over, own_hosts
 from fleetctl.state.handover import NotEnoughError, unpack
 
 if TYPE_CHECKING:
@@ -77,7 +79,14 @@ async def take_over(means: Means, lock: RunLock, snapshot: Snapshot, driver: Dri
             "each command that changes something leaves there what a take-over needs",
         )
     host, kept = found
-    means.store.take_over(lock, means.fleet, generation, kept.memories(), kept.cordons)
+    asked = own_hosts(means.fleet, snapshot)
+    silent = {
+        name: replace(known, last_address=theirs.last_address, instances=theirs.instances, behind=theirs.behind)
+        for name, theirs in kept.host_memories().items()
+        if name not in asked
+        for known in (memory.hosts.get(name, HostMemory(host_id=theirs.host_id)),)
+    }
+    means.store.take_over(lock, means.fleet, generation, kept.job_memories(), kept.cordons, silent)
     means.tell(TookOver(driver.guard.author.rpartition(":")[0], driver.guard.generation, host, len(kept.jobs)))
 
 

@@ -1,4 +1,5 @@
-"""What hosts keep of a fleet, so that a controller without its store can rebuild it: wishes, releases, cordons.
+"""What hosts keep of a fleet, so that a controller without its store can rebuild it: wishes, releases, cordons, and
+where what runs was placed: of a host that can't be asked then, somebody has to know.
 
 Hosts store it and understand nothing of it. What comes back from one is untrusted: checked here, to the last name.
 """
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from fleetctl.errors import FleetctlError, StateError
 from fleetctl.model.job import Digest, JobSpec, Release
-from fleetctl.model.memory import Cordon, JobMemory, Wish
-from fleetctl.model.replica import JOB_NAME
+from fleetctl.model.memory import Cordon, HostMemory, JobMemory, Wish
+from fleetctl.model.replica import JOB_NAME, InstanceName
+from fleetctl.model.snapshot import InstanceReport, Phase
 from fleetctl.state.records import dump, load
 
 if TYPE_CHECKING:
@@ -58,21 +60,46 @@ class KeptJob:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptInstance:
+    """What is asked about an instance of a silent host, and holds its replica's place."""
+
+    name: str
+    release: int
+    phase: Phase
+    ports: tuple[tuple[str, int], ...]
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptHost:
+    address: str
+    host_id: str
+    behind: tuple[str, ...]
+    instances: tuple[KeptInstance, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     version: int
     generation: int
     driver: Driver
     jobs: tuple[KeptJob, ...]
     cordons: dict[str, Cordon]
+    hosts: dict[str, KeptHost]
 
-    def memories(self) -> dict[str, JobMemory]:
+    def job_memories(self) -> dict[str, JobMemory]:
         return {job.wish.job: _memory_of(job) for job in self.jobs}
+
+    def host_memories(self) -> dict[str, HostMemory]:
+        """As they were to be once the plan that this came with was carried out."""
+        return {name: _host_memory_of(host) for name, host in self.hosts.items()}
 
 
 def pack(generation: Generation, driver: Driver, memory: Memory) -> dict[str, Any]:
     """As it is sent with a claim. Raises StateError where it is more than a host would take."""
     jobs = tuple(KeptJob(job.wish, _releases_of(job)) for _, job in sorted(memory.jobs.items()))
-    text = dump(Kept, Kept(VERSION, generation, driver, jobs, dict(memory.cordons)))
+    hosts = {name: _kept_host(host) for name, host in sorted(memory.hosts.items())}
+    text = dump(Kept, Kept(VERSION, generation, driver, jobs, dict(memory.cordons), hosts))
     if len(text) > BYTES_MAX:
         biggest = max(jobs, key=lambda job: len(dump(KeptJob, job)))
         raise StateError(
@@ -92,15 +119,18 @@ def unpack(said: object) -> Kept:
         )
     try:
         kept = load(Kept, json.dumps(said), what="its wishes")
+        names_ok = all(map(_is_placed, kept.hosts.values()))
     except (StateError, ValueError, RecursionError):
         raise NotEnoughError("its wishes are damaged") from None
-    if not all(map(_is_sound, kept.jobs)) or len({job.wish.job for job in kept.jobs}) != len(kept.jobs):
+    unique = len({job.wish.job for job in kept.jobs}) == len(kept.jobs)
+    if not (names_ok and unique and all(map(_is_sound, kept.jobs))):
         raise NotEnoughError("its wishes contradict themselves")
     words = kept.cordons.items()
     cordons = {_shown(host): replace(word, by=_shown(word.by), why=_shown(word.why)) for host, word in words}
     driver = Driver(*(_shown(text) for text in (kept.driver.user, kept.driver.host, kept.driver.state)))
     jobs = tuple(replace(job, wish=replace(job.wish, owner=_shown(job.wish.owner))) for job in kept.jobs)
-    return replace(kept, driver=driver, jobs=jobs, cordons=cordons)
+    hosts = {_shown(name): replace(host, address=_shown(host.address)) for name, host in kept.hosts.items()}
+    return replace(kept, driver=driver, jobs=jobs, cordons=cordons, hosts=hosts)
 
 
 def _is_sound(job: KeptJob) -> bool:
@@ -116,6 +146,17 @@ def _is_sound(job: KeptJob) -> bool:
     )
 
 
+def _is_placed(host: KeptHost) -> bool:
+    """Raises ValueError where a name is none."""
+    return all(
+        InstanceName.parse(row.name)
+        and 0 < row.release < RELEASES_MAX
+        and row.address == _shown(row.address)
+        and all(0 < number < 2**16 for _, number in row.ports)
+        for row in host.instances
+    )
+
+
 def _shown(text: str) -> str:
     """Without what a terminal would obey."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:4096])
@@ -125,6 +166,19 @@ def _releases_of(job: JobMemory) -> tuple[KeptRelease, ...]:
     numbers = {job.wish.release, *sorted(job.good)[-GOOD_KEPT:]}
     made = [job.releases[number] for number in sorted(numbers)]
     return tuple(KeptRelease(one.number, one.spec, one.artifact, one.number in job.good) for one in made)
+
+
+def _kept_host(host: HostMemory) -> KeptHost:
+    rows = tuple(KeptInstance(str(row.name), row.release, row.phase, row.ports, row.address) for row in host.instances)
+    return KeptHost(host.last_address, host.host_id, tuple(sorted(host.behind)), rows)
+
+
+def _host_memory_of(host: KeptHost) -> HostMemory:
+    rows = tuple(
+        InstanceReport(InstanceName.parse(row.name), row.release, row.phase, row.ports, row.address)
+        for row in host.instances
+    )
+    return HostMemory(host.address, instances=rows, host_id=host.host_id, behind=frozenset(host.behind))
 
 
 def _memory_of(job: KeptJob) -> JobMemory:

@@ -252,14 +252,16 @@ class Store:
         generation: Generation,
         jobs: Mapping[str, JobMemory],
         cordons: Mapping[str, Cordon],
+        hosts: Mapping[str, HostMemory],
     ) -> None:
         """Makes what the hosts keep ours, all of it or nothing: their wishes and cordons replace those here, their
         releases are added, and theirs win.
 
-        What is remembered of hosts stays; failures are forgotten, for a number may be another release now. Raises
-        StateError where `generation` is not newer than all that is known, YieldError where the lock is lost.
+        `hosts` is what they know of those that can't be asked; of others what is remembered stays. Failures are
+        forgotten, for a number may be another release now. Raises StateError where `generation` is not newer than all
+        that is known, YieldError where the lock is lost.
         """
-        wall = self._clock.wall()
+        here, wall = self._timebase(), self._clock.wall()
         with self._database.writing("take_over") as connection:
             lock.check(connection, fleet)
             rows.leap_to(connection, fleet, generation)
@@ -270,6 +272,7 @@ class Store:
             trouble.clear_cordons(connection, fleet)
             trouble.put_cordons(connection, fleet, cordons.items(), ())
             trouble.clear_failures(connection, fleet)
+            rows.put_hosts(connection, fleet, hosts, here)
 
     def mark_good(self, lock: RunLock, fleet: str, job: str, release: int) -> None:
         """All replicas of this release were ready for min_healthy together: heal may start it from now on."""

@@ -19,7 +19,7 @@ from fleetctl.state import handover
 from fleetctl.state.handover import Kept
 from fleetctl.state.identity import this_process
 from fleetctl.state.store import Store
-from tests.unit.engine.modelled import CUT, UP, A, B, KilledError, ModelFleet, web
+from tests.unit.engine.modelled import CUT, ONLY_PEERS, REFUSED, UP, A, B, KilledError, ModelFleet, web
 from tests.unit.engine.test_run import FOUR, killed, one_each, story
 from tests.unit.engine.virtual import LoopClock
 
@@ -64,7 +64,7 @@ async def test_an_empty_store_is_told_who_drove_last_before_anything_is_touched(
 
 
 def hint_for(author, driver="root@ops1:abcd", state="/root/.local/state/fleetctl", at=0.0, generation=12):
-    kept = Kept(2, 47, handover.Driver("root", "ops1", state), (), {}) if state else None
+    kept = Kept(2, 47, handover.Driver("root", "ops1", state), (), {}, {}) if state else None
     found = Driver(Guard(Generation(47), driver, at), ("h1",))
     return told("prod", author, found, Memory(Generation(generation)), kept)
 
@@ -239,6 +239,19 @@ async def test_a_host_that_was_away_obeys_the_new_driver_once_it_is_back(fleet, 
     assert away.guard[0] == 1
     await fleet.run(Change(), store=other)
     assert away.guard == (other.memory("test").generation, other.author)
+
+
+@pytest.mark.parametrize("state", [ONLY_PEERS, REFUSED])
+@story
+async def test_what_runs_on_a_suspect_host_is_not_started_again_by_who_takes_over(fleet, another, state):
+    """Its work is known from what the other hosts keep."""
+    await fleet.deploy(web())
+    before, host = one_each(fleet), fleet.hosts_of()["web.1"]
+    fleet.machines[host].state = state
+    other = another()
+    assert (await fleet.run(TAKE_OVER, store=other)).exit_code is ExitCode.DEGRADED
+    assert one_each(fleet) == before
+    assert [str(row.name) for row in other.memory("test").hosts[host].instances] == ["web.1@1"]
 
 
 @story

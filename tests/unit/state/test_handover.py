@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from fleetctl.errors import StateError
 from fleetctl.host import protocol
-from fleetctl.model.job import JobSpec, Release
-from fleetctl.model.memory import Cordon, JobMemory, Memory, Wish
-from fleetctl.model.replica import Generation
+from fleetctl.model.job import Digest, JobSpec, Release
+from fleetctl.model.memory import Cordon, HostMemory, JobMemory, Memory, Wish
+from fleetctl.model.replica import Generation, InstanceName
+from fleetctl.model.snapshot import InstanceReport, Phase
 from fleetctl.state.handover import BYTES_MAX, Driver, NotEnoughError, pack, unpack
 from tests.unit.state.scene import release
 from tests.unit.state.values import any_value
@@ -39,19 +40,19 @@ def test_wish_releases_and_cordons_come_back_equal():
     cordons = {"h1": Cordon("ann", 5.0, "disk", drains=True)}
     kept = unpack(packed(memory(release(1), cordons=cordons)))
     assert (kept.generation, kept.driver, kept.cordons) == (47, DRIVER, cordons)
-    assert unpack(packed(known)).memories() == known.jobs
+    assert unpack(packed(known)).job_memories() == known.jobs
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(any_value(JobSpec), st.integers(1, 2**31 - 1))
 def test_any_spec_comes_back_equal(spec, number):
     made = Release(number, replace(spec, name="web"))
-    assert unpack(packed(memory(made))).memories()["web"].releases == {number: made}
+    assert unpack(packed(memory(made))).job_memories()["web"].releases == {number: made}
 
 
 def test_of_the_releases_the_wished_and_the_two_newest_good_ones_are_kept():
     known = memory(*(release(number) for number in range(1, 8)), good={1, 2, 4, 5}, wished=6)
-    job = unpack(packed(known)).memories()["web"]
+    job = unpack(packed(known)).job_memories()["web"]
     assert (sorted(job.releases), job.good, job.wish.release) == ([4, 5, 6], {4, 5}, 6)
 
 
@@ -130,6 +131,29 @@ def test_what_nests_without_end_is_refused():
 def test_words_that_are_shown_hold_nothing_that_a_terminal_obeys():
     said = packed(memory(release(1), cordons={"h1": Cordon("ann\x1b[2J", 5.0, "why\u202e")}, owner="a\nb"))
     kept = unpack({**said, "driver": {"user": "ro\x07ot", "host": "ops1", "state": "/root"}})
-    shown = repr([kept.cordons, kept.driver, kept.memories()["web"].wish])
+    shown = repr([kept.cordons, kept.driver, kept.job_memories()["web"].wish])
     assert shown.count("\ufffd") == 4
     assert "\\x1b" not in shown
+
+
+def test_where_what_runs_was_placed_comes_back_as_far_as_it_is_needed_of_a_silent_host():
+    row = InstanceReport(
+        InstanceName.parse("web.0@4"), 3, Phase.READY, (("http", 20000),), "10.0.0.1", Digest("a" * 64), pid=7
+    )
+    host = HostMemory("10.0.0.1", 2, instances=(row,), host_id="X", behind=frozenset({"web", "api"}))
+    kept = unpack(packed(replace(memory(release(1)), hosts={"h1": host})))
+    there = InstanceReport(row.name, 3, Phase.READY, row.ports, row.address)
+    expected = HostMemory("10.0.0.1", instances=(there,), host_id="X", behind=frozenset({"web", "api"}))
+    assert kept.host_memories() == {"h1": expected}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("name", "../web"), ("release", 2**40), ("phase", "asleep"), ("ports", [["http", 70000]]), ("address", "a\nb")],
+)
+def test_a_placement_that_can_not_be_is_refused(key, value):
+    row = InstanceReport(InstanceName.parse("web.0@4"), 3, Phase.READY, (("http", 20000),), "10.0.0.1")
+    said = packed(replace(memory(release(1)), hosts={"h1": HostMemory(instances=(row,))}))
+    said["hosts"]["h1"]["instances"][0][key] = value
+    with pytest.raises(NotEnoughError, match=r"damaged|contradict"):
+        unpack(said)

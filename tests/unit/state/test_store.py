@@ -345,21 +345,22 @@ def test_a_take_over_replaces_wishes_and_unites_releases_and_those_of_the_hosts_
     )
     cordons = {"h2": Cordon("bob", 6.0)}
     generation = 2**32 + 47
-    store.take_over(lock, "prod", generation, {"web": theirs}, cordons)
+    silent = replace(HOST, silent_runs=2)
+    store.take_over(lock, "prod", generation, {"web": theirs}, cordons, {"h3": silent})
     memory = store.memory("prod")
     assert memory.generation == generation
     assert set(memory.jobs) == {"web"}
     assert memory.jobs["web"].wish == theirs.wish
     assert memory.jobs["web"].releases == {1: release(1), **theirs.releases}
     assert memory.jobs["web"].good == {1, 2}
-    assert (memory.cordons, memory.failures, memory.hosts) == (cordons, (), {"h1": HOST})
+    assert (memory.cordons, memory.failures, memory.hosts) == (cordons, (), {"h1": HOST, "h3": silent})
     store.write_plan(lock, "prod", plan(generation + 1))
 
 
 def test_a_take_over_that_leads_nowhere_newer_is_refused_and_changes_nothing(store, lock):
     deploy(store, lock, 1, release(1))
     with pytest.raises(StateError, match="can't be taken over at generation 1: 1 is known"):
-        store.take_over(lock, "prod", 1, {}, {})
+        store.take_over(lock, "prod", 1, {}, {}, {})
     assert set(store.memory("prod").jobs) == {"web"}
 
 
