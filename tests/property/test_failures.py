@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import Phase as Phases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from fleetctl.model.memory import Failure
 from fleetctl.model.plan import HeldKind, Start, Stop
 from fleetctl.model.replica import ReplicaName
 from fleetctl.model.snapshot import Phase
+from fleetctl.plan import crashing, missing, place, running
 from fleetctl.plan.failures import is_avoided, is_bad, new_failures
 from tests.property.strategies import fleets
 from tests.unit.plan.fleets import Fleet, actions, instance, job, names
@@ -142,3 +144,27 @@ def _crash_all(fleet: Fleet, crashes: int) -> None:
         row.phase.wants_to_run for machine in fleet.machines.values() for row in machine.rows.values()
     )
     fleet.failures += found
+
+
+def avoids_no_pair(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(place, "is_avoided_there", lambda *_: False)
+
+
+def starts_bad_releases(patch: pytest.MonkeyPatch) -> None:
+    for module in (missing, running):
+        patch.setattr(module, "bad_on", lambda *_: ())
+    patch.setattr(crashing, "bad_on", lambda *_: ())
+
+
+def moves_what_only_waits(patch: pytest.MonkeyPatch) -> None:
+    for module in (missing, running):
+        patch.setattr(module, "moves_off", lambda scene, _job, replica: bool(scene.avoided and scene.live(replica)))
+
+
+@pytest.mark.parametrize("mutant", [avoids_no_pair, starts_bad_releases, moves_what_only_waits])
+def test_a_planner_with_this_defect_is_caught(mutant, monkeypatch):
+    """The same promise holds of the planner as it is: see `test_every_plan`."""
+    mutant(monkeypatch)
+    found = settings(max_examples=1000, deadline=None, derandomize=True, phases=[Phases.generate])
+    with pytest.raises(AssertionError, match=r"bad pair|bad release|heal rolls"):
+        found(given(failing_fleets())(breaks_no_invariant))()
