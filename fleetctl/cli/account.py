@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fleetctl.state.store import RunRecord
 
 SAY_AGAIN_S = 3600.0  # cron mails whatever is said: a trouble that lasts, once an hour
+HEAL = "heal"
 AT_FIRST = "found at first: "  # and ended by the same run
 NO_LONGER = "no longer: "
 _LASTING = re.compile(r"\b\d+(\.\d+)?(?= (ms|s|min|h|d|earlier runs?|times)\b)")  # how long or often by now: no news
@@ -46,12 +47,12 @@ class Told:
 
 
 def told_by(earlier: Iterable[RunRecord], command: str, now_wall: float) -> Told | None:
-    """What the last of these runs that told anything told, newest first, if it still counts: it was the same command,
-    no other came between, and it is not too long ago."""
+    """What the last of these runs, newest first, of this command that told anything told, if it still counts: nothing
+    but other heals came between, and it is not too long ago."""
     for run in earlier:
-        if run.command != command:
+        if run.command != command and run.command.partition(" ")[0] != HEAL:
             return None
-        if run.lines:
+        if run.command == command and run.lines:
             recent = now_wall - run.started_wall < SAY_AGAIN_S
             return Told(run.started_wall, run.exit_code, run.lines) if recent else None
     return None

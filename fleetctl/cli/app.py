@@ -129,14 +129,15 @@ def heal(
     watch: Annotated[bool, typer.Option("--watch", help="Go on, round after round, until Ctrl-C.")] = False,
     interval: Annotated[
         str | None,
-        typer.Option("--interval", metavar="TIME", show_default="10s",
-                     help="With --watch: between two rounds; longer after errors."),
+        typer.Option("--interval", metavar="TIME", show_default=False,
+                     help="With --watch: between two rounds, 10s unless given; longer after errors."),
     ] = None,
     take_over: TakeOver = False,
     check: Check = False,
     force: Force = False,
 ) -> int:  # fmt: skip
-    """Bring back what is missing, on the hosts that live. Starts nothing new, replaces nothing that runs.
+    """Bring back what is missing, on the hosts that live, and finish drains. Starts nothing new, and replaces nothing
+    that runs where it may run.
 
     Says what was found, what was done and what needs a human. In a pipe or cron it says only what changed since the
     last one, and nothing where there was nothing to do.
@@ -193,7 +194,7 @@ def restart(job: Job, inventory: Inventory = None) -> int:
 
 @app.command(cls=Command)
 def scale(
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB=N...", show_default=False)], inventory: Inventory = None
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB=N", show_default=False)], inventory: Inventory = None
 ) -> int:
     """Give jobs another number of replicas, until their next deploy: `scale web=4 api=2`, or `scale web 4`."""
     from fleetctl.cli import driving
@@ -223,7 +224,7 @@ def drain(
     inventory: Inventory = None,
     why: Why = "",
     deadline: Annotated[
-        str, typer.Option("--deadline", metavar="TIME", help="How long to go on trying; 0s tries once.")
+        str, typer.Option("--deadline", metavar="TIME", help="Until when to try again; 0s tries once.")
     ] = "10m",
 ) -> int:
     """Cordon a host and move all work off it, each job within its budget; says what blocks it.

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fleetctl.cli.account import Account, told_by
+from fleetctl.cli.account import SAY_AGAIN_S, Account, told_by
 from fleetctl.cli.extra_vars import parse_extra_vars
 from fleetctl.cli.named import named_hosts, named_jobs, named_scales, seconds_of, with_terms
 from fleetctl.cli.screen import Line, Screen
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from fleetctl.cli.account import Told
     from fleetctl.cli.options import Terms
     from fleetctl.engine.events import Event, Tell
     from fleetctl.engine.run import RunResult
 
-RUNS_COMPARED = 100  # cron heals once a minute: more than an hour of them
+RUNS_COMPARED = (100, 5000)  # more than an hour of them, of cron's every minute, and of a watch's every second
 
 
 def deploy(playbook: Path, named: Path | None, extra_vars: list[str], terms: Terms) -> ExitCode:
@@ -48,7 +49,7 @@ def heal(named: Path | None, terms: Terms) -> ExitCode:
     with open_fleet(named) as fleet:
         change = with_terms(Change(), terms, fleet.inventory)
         now_wall = SystemClock().wall()
-        before = told_by(fleet.store.runs(fleet.name, RUNS_COMPARED), command, now_wall)
+        before = told_before(fleet, command, now_wall)
         account = Account(screen.show, now_wall, before=before, all_of_it=screen.terminal)
         try:
             return asyncio.run(heal_once(fleet, command, change, screen, account)).exit_code
@@ -56,6 +57,16 @@ def heal(named: Path | None, terms: Terms) -> ExitCode:
             if screen.terminal:
                 raise
             return ExitCode.YIELDED  # a live run does the work: nothing to tell who reads cron's mail
+
+
+def told_before(fleet: OpenFleet, command: str, now_wall: float) -> Told | None:
+    """What an earlier heal of these words told that still counts."""
+    for newest in RUNS_COMPARED:
+        earlier = fleet.store.runs(fleet.name, newest)
+        told = told_by(earlier, command, now_wall)
+        if told or len(earlier) < newest or now_wall - earlier[-1].started_wall > SAY_AGAIN_S:
+            return told
+    return None
 
 
 async def heal_once(fleet: OpenFleet, command: str, change: Change, screen: Screen, account: Account) -> RunResult:

@@ -16,7 +16,7 @@ Inventory = Annotated[
 Playbook = Annotated[Path, typer.Argument(metavar="PLAYBOOK", show_default=False)]
 Job = Annotated[str, typer.Argument(metavar="JOB", show_default=False)]
 Host = Annotated[str, typer.Argument(metavar="HOST", show_default=False)]
-Hosts = Annotated[list[str], typer.Argument(metavar="HOST...", show_default=False)]
+Hosts = Annotated[list[str], typer.Argument(metavar="HOST", show_default=False)]
 ExtraVars = Annotated[
     list[str] | None,
     typer.Option("-e", "--extra-vars", metavar="KEY=VALUE|@FILE", show_default=False,

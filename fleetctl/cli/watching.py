@@ -7,8 +7,8 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fleetctl.cli.account import NO_LONGER, Account, gist, told_by
-from fleetctl.cli.driving import RUNS_COMPARED, heal_once
+from fleetctl.cli.account import NO_LONGER, Account, gist
+from fleetctl.cli.driving import heal_once, told_before
 from fleetctl.cli.errors import error_lines, told
 from fleetctl.cli.named import seconds_of, with_terms
 from fleetctl.cli.screen import DIM, GOOD, Line, Screen, complain
@@ -77,7 +77,7 @@ class _Rounds:
         try:
             fleet, now_wall = self._reopen(), SystemClock().wall()
             if self._is_first:
-                self._told = told_by(fleet.store.runs(fleet.name, RUNS_COMPARED), self._command, now_wall)
+                self._told = told_before(fleet, self._command, now_wall)
             change = with_terms(Change(), self._terms, fleet.inventory)
             account = Account(self._screen.show, now_wall, before=self._told, all_of_it=False)
             result = await heal_once(fleet, self._command, change, self._screen, account)

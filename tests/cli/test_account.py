@@ -1,17 +1,19 @@
 """What a heal tells in a pipe: what was found, done and needs a human; the next one only what changed since."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
 from fleetctl.cli.account import SAY_AGAIN_S, Account, told_by
 from fleetctl.cli.found import doubles, found_lines
+from fleetctl.clock import SystemClock
 from fleetctl.engine.events import PlanMade
 from fleetctl.errors import ExitCode
 from fleetctl.model.plan import Held, HeldKind
 from fleetctl.model.snapshot import Phase
 from fleetctl.model.verdict import Health, HostVerdict
-from fleetctl.state.store import RunRecord
+from fleetctl.state.store import RunRecord, Store
 from tests.cli import given
 
 NOW = 1_000_000.0
@@ -200,7 +202,23 @@ def test_the_last_heal_that_said_anything_counts_however_many_were_silent_since(
         [ran(ago_s=SAY_AGAIN_S, lines=("x",))],
         [ran(ago_s=60, command="deploy web.yml"), ran(ago_s=120, lines=("x",))],
         [ran(ago_s=60, lines=("x",), command="heal --limit h1")],
+        [ran(ago_s=60, lines=("x",), command="healthy")],
     ],
 )
 def test_what_was_told_too_long_ago_or_before_another_command_is_told_again(earlier):
     assert told_by(earlier, "heal", NOW) is None
+
+
+def test_another_heal_beside_it_makes_nothing_news():
+    watched = [ran(ago_s=second, command="heal --watch", lines=("y",)) for second in range(1, 60)]
+    assert told_by([*watched, ran(ago_s=60, lines=("x",))], "heal", NOW).lines == ("x",)
+
+
+def test_what_cron_told_is_found_behind_an_hour_of_a_watch(typed, engine, here):
+    engine.result = given.result(ExitCode.DEGRADED, held=(given.NO_ROOM,))
+    with closing(Store.open(here / "state", clock=SystemClock())) as store:
+        assert "needs a human: web.2: no room" in typed("heal", "-i", "inv.yml").out
+        store.lock("prod", "heal").release(3, tuple(engine.kept[-1]))
+        for _ in range(120):
+            store.lock("prod", "heal --watch").release(3)
+    assert typed("heal", "-i", "inv.yml").out == ""
