@@ -99,14 +99,17 @@ def pack(generation: Generation, driver: Driver, memory: Memory) -> dict[str, An
     """As it is sent with a claim. Raises StateError where it is more than a host would take."""
     jobs = tuple(KeptJob(job.wish, _releases_of(job)) for _, job in sorted(memory.jobs.items()))
     hosts = {name: _kept_host(host) for name, host in sorted(memory.hosts.items())}
-    text = dump(Kept, Kept(VERSION, generation, driver, jobs, dict(memory.cordons), hosts))
-    if len(text) > BYTES_MAX:
+    packed: dict[str, Any] = json.loads(
+        dump(Kept, Kept(VERSION, generation, driver, jobs, dict(memory.cordons), hosts))
+    )
+    size = len(json.dumps(packed))  # in ASCII, as it is sent and answered
+    if size > BYTES_MAX:
         biggest = max(jobs, key=lambda job: len(dump(KeptJob, job)))
         raise StateError(
-            f"what the hosts are to keep of this fleet takes {len(text)} bytes, more than {BYTES_MAX}",
+            f"what the hosts are to keep of this fleet takes {size} bytes, more than {BYTES_MAX}",
             hint=f"most of it is {biggest.wish.job}'s: put large variables of its playbook into a file of its artifact",
         )
-    return json.loads(text)  # type: ignore[no-any-return]
+    return packed
 
 
 def unpack(said: object) -> Kept:

@@ -154,6 +154,18 @@ async def test_a_claim_on_an_old_serial_is_refused_with_the_new_one(fleet_of):
         assert caught.value.serial == now != before
 
 
+async def test_what_a_claim_leaves_on_a_host_is_read_back_whole(fleet_of):
+    wishes = {"version": 2, "jobs": [{"spec": "\u00e9" * 1_500_000}], "nothing": None}
+    async with fleet_of() as fleet:
+        async with await drive(fleet) as link:
+            assert await link.wishes() is None
+            serial = (await link.observe()).serial
+            await link.claim(generation=1, author="me", serial=serial, fleet="demo", wishes=wishes)
+            assert await link.wishes() == wishes
+        async with await look(fleet) as link:
+            assert await link.wishes() == wishes
+
+
 async def test_a_root_of_another_fleet_is_refused(fleet_of):
     async with fleet_of() as fleet, await drive(fleet) as link:
         await claimed(link)

@@ -23,26 +23,28 @@ WHERE = ("before the lease is looked at", "between that look and the message")
 class Stage(Walk):
     """Commands in processes of their own; one of them may stop itself."""
 
-    def argv(self, command):
-        playbook = [str(self.folder / "playbook.yml")] if command == "deploy" else []
-        return [command, *playbook, "-i", str(self.fleet.inventory_path)]
+    def environ(self):
+        inherited = {name: value for name, value in os.environ.items() if name != "FLEETCTL_INVENTORY"}
+        return {**inherited, "FLEETCTL_STATE": str(self.folder / "state")}
 
-    async def begin(self, command, **stop):
-        environ = {**os.environ, "FLEETCTL_STATE": str(self.folder / "state")}
-        environ.pop("FLEETCTL_INVENTORY", None)
+    def argv(self, command, *options):
+        playbook = [str(self.folder / "playbook.yml")] if command == "deploy" else []
+        return [command, *playbook, "-i", str(self.fleet.inventory_path), *options]
+
+    async def begin(self, command, *options, **stop):
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "tests.ssh.stopped",
-            json.dumps({"argv": self.argv(command), **stop}),
+            json.dumps({"argv": self.argv(command, *options), **stop}),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=environ,
+            env=self.environ(),
             cwd=Path(__file__).parents[2],
         )
 
-    async def run(self, command):
-        return await self.end(await self.begin(command))
+    async def run(self, command, *options):
+        return await self.end(await self.begin(command, *options))
 
     async def end(self, process):
         """Its exit status and what it said."""

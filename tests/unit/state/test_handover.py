@@ -62,6 +62,8 @@ def test_what_a_host_keeps_fits_into_one_of_its_lines():
     with pytest.raises(StateError, match=f"more than {BYTES_MAX}") as told:
         pack(Generation(1), DRIVER, memory(release(1), big))
     assert "big's" in told.value.hint
+    with pytest.raises(StateError, match=f"more than {BYTES_MAX}"):
+        pack(Generation(1), DRIVER, memory(release(1, command=("\u00e9" * (BYTES_MAX // 5),))))
 
 
 @pytest.mark.parametrize(
