@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fleetctl.model.plan import HeldKind
 from fleetctl.model.snapshot import Phase, ProblemKind
 from fleetctl.plan.crashing import bad_on, bad_release, moves_off
-from fleetctl.plan.place import Wanted, place_all, why_nowhere
+from fleetctl.plan.place import Wanted, place_all, uncordoned, why_nowhere
 from fleetctl.plan.room import PORT_FIRST, PORTS
 from fleetctl.plan.scene import Standing, release_of, release_to_start, replicas_of, runs_like
 
@@ -66,12 +66,11 @@ def hold_homeless(draft: Draft) -> None:
         nowhere = why_nowhere(draft.scene, draft.board, wanted)
         failed = _failed(draft, wanted.replica)
         why = f" ({failed} failed: {_detail(failed)})" if failed is not None else ""
-        draft.hold(
-            wanted.replica,
-            HeldKind.NO_ROOM,
-            f"{wanted.replica} has no host: {nowhere}{why}: "
-            "take one replica off, or bring back or add a host with room",
-        )
+        cordons = uncordoned(draft.scene, draft.board, wanted)
+        kind, hint = HeldKind.NO_ROOM, "take one replica off, or bring back or add a host with room"
+        if cordons:
+            kind, hint = HeldKind.CORDON, f"fleetctl uncordon {cordons[0]}, or bring back or add a host with room"
+        draft.hold(wanted.replica, kind, f"{wanted.replica} has no host: {nowhere}{why}: {hint}")
 
 
 def nothing_works(draft: Draft, job: WantedJob, replica: ReplicaName) -> bool:

@@ -80,18 +80,36 @@ def obstacle(scene: Scene, board: Board, wanted: Wanted, host: str) -> str:
     return _why_never(scene, board, wanted.job, host) or _why_not_now(scene, board, wanted, host)
 
 
+def uncordoned(scene: Scene, board: Board, wanted: Wanted) -> tuple[str, ...]:
+    """The hosts that this copy could go to, were they not cordoned."""
+    return tuple(
+        host
+        for host in sorted(wanted.job.eligible)
+        if host in scene.memory.cordons
+        and not scene.is_frozen(host)
+        and not _why_unfit(scene, board, wanted.job, host)
+        and not _why_not_now(scene, board, wanted, host)
+    )
+
+
 def _why_never(scene: Scene, board: Board, job: WantedJob, host: str) -> str:
     """What no phase of a plan changes."""
+    return _why_unfit(scene, board, job, host) or _why_shut(scene, host)
+
+
+def _why_shut(scene: Scene, host: str) -> str:
+    if scene.is_frozen(host):
+        return "outside --limit {n}"
+    return f"{scene.closed[host]} {{n}}" if host in scene.closed else ""
+
+
+def _why_unfit(scene: Scene, board: Board, job: WantedJob, host: str) -> str:
     verdict = scene.verdicts.get(host)
     standing = scene.standing.get(host, Standing.UNKNOWN)
     if standing is Standing.FOREIGN:
         return "{n} of another fleet"
     if standing is not Standing.ORDERLY or host not in board.rooms:
         return "{n} lost" if standing is Standing.LOST else "{n} suspect"
-    if scene.is_frozen(host):
-        return "outside --limit {n}"
-    if host in scene.closed:
-        return f"{scene.closed[host]} {{n}}"
     if verdict is not None and verdict.health is not Health.HEALTHY:
         return f"{{n}} {verdict.health.value}"
     if host not in job.eligible:

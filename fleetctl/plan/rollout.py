@@ -178,7 +178,10 @@ def _why_not_stop_first(
     for copy in live:
         draft.take_again(copy)
     if own in draft.scene.closed and own not in draft.scene.left:
-        return HeldKind.CORDON, f"a second copy fits nowhere ({nowhere}), and {own} takes no new one: uncordon {own}"
+        return (
+            HeldKind.CORDON,
+            f"a second copy fits nowhere ({nowhere}), and {own} takes no new one: fleetctl uncordon {own}",
+        )
     if short:
         return HeldKind.NO_ROOM, f"a second copy fits nowhere ({nowhere}), nor one instead of it on {own}"
     if stopped_first >= budget.left:
