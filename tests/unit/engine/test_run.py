@@ -291,6 +291,18 @@ async def test_a_wish_is_kept_though_no_host_can_be_reached(fleet):
     assert fleet.running() == {}
 
 
+@story
+async def test_a_changed_wish_alone_is_claimed_and_the_same_one_again_is_not(fleet):
+    await fleet.deploy(web())
+    change, count = Change(cordons=(("h1", Cordon("ann", 5.0)),)), len(fleet.orders)
+    assert (await fleet.run(change)).exit_code is ExitCode.AS_WISHED
+    assert [verb for _, verb, _ in fleet.orders_since(count)] == ["claim"] * 5
+    assert all("h1" in machine.wishes["cordons"] for machine in fleet.machines.values())
+    count = len(fleet.orders)
+    await fleet.run(change)
+    assert fleet.orders_since(count) == []
+
+
 # -- one bad host never stops the others
 
 
