@@ -71,8 +71,10 @@ class Stage(Walk):
     def guards(self):
         return {host.name: json.loads((Path(host.root) / "guard.json").read_text()) for host in self.fleet.hosts}
 
-    def specs(self):
-        return sorted(str(path) for path in (self.folder / "fleet").glob("**/instances/*/spec.json"))
+    def held(self):
+        """What orders bring to hosts: specs and artifacts."""
+        folder = self.folder / "fleet"
+        return sorted(map(str, (*folder.glob("**/instances/*/spec.json"), *folder.glob("**/artifacts/*"))))
 
 
 @asynccontextmanager
@@ -94,7 +96,7 @@ async def outlived(folder, verb, number, where, second):
             await scene.stopped(first)
             await scene.lease_is_over()
             done = await scene.run(second)
-            before = (scene.programs(), scene.guards(), scene.specs())
+            before = (scene.programs(), scene.guards(), scene.held())
             orders = scene.messages_seen_by_hosts()
             first.send_signal(signal.SIGCONT)
             code, said = await scene.end(first)
@@ -102,7 +104,7 @@ async def outlived(folder, verb, number, where, second):
             if first.returncode is None:
                 first.kill()
         assert code == 5, said
-        assert (scene.programs(), scene.guards(), scene.specs()) == before
+        assert (scene.programs(), scene.guards(), scene.held()) == before
         sent = scene.messages_seen_by_hosts() - orders
         assert sent == 0 if where == WHERE[0] else sent <= REPLICAS, "what was past its look at the lease, and no more"
         last, told = await scene.run("deploy")
