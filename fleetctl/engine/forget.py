@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetctl.engine.lease import renewed
@@ -9,8 +11,12 @@ from fleetctl.engine.look import look
 from fleetctl.engine.take_over import driven_elsewhere
 from fleetctl.engine.wishing import Change, desired, lay_over
 from fleetctl.errors import UsageError
+from fleetctl.model.desired import Desired
+from fleetctl.model.memory import Memory
 from fleetctl.model.replica import Generation
-from fleetctl.plan.ownership import one_name_each, other_driver, why_not_forget
+from fleetctl.model.snapshot import Snapshot
+from fleetctl.model.verdict import HostVerdict
+from fleetctl.plan.ownership import missing_without, one_name_each, other_driver, why_not_forget
 from fleetctl.plan.verdicts import verdicts
 
 if TYPE_CHECKING:
@@ -30,7 +36,8 @@ async def forget(means: Means, lock: RunLock, host: str, *, force: bool = False)
         known = ", ".join(sorted(before.hosts)) or "none"
         raise UsageError(f"{host}: nothing is remembered of that host", hint=f"remembered are: {known}")
     async with renewed(lock):
-        why_not = await _why_not(means, host)
+        seen = await _seen(means)
+        why_not = why_not_forget(host, seen.desired, seen.snapshot, seen.verdicts, seen.memory)
         if why_not and not force:
             raise UsageError(
                 why_not,
@@ -39,12 +46,20 @@ async def forget(means: Means, lock: RunLock, host: str, *, force: bool = False)
             )
         in_inventory = means.inventory.host(host) is not None
         means.store.forget_host(lock, means.fleet, host, and_cordon=not in_inventory)
-    missing = sorted(str(row.name.replica) for row in before.hosts[host].instances)
-    rest = f"; a heal starts what is missing now: {', '.join(missing)}" if missing else ""
+    missing = missing_without(host, seen.snapshot, before)
+    rest = f"; a heal starts what is missing now: {', '.join(map(str, missing))}" if missing else ""
     return f"{host} is forgotten{rest}"
 
 
-async def _why_not(means: Means, host: str) -> str:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    desired: Desired
+    snapshot: Snapshot
+    verdicts: Mapping[str, HostVerdict]
+    memory: Memory
+
+
+async def _seen(means: Means) -> _Seen:
     wished = lay_over(means.store.memory(means.fleet), Change())
     memory = wished.memory
     wanted = desired(wished, means.inventory, means.eligible, Change(), Generation(memory.generation + 1))
@@ -56,7 +71,5 @@ async def _why_not(means: Means, host: str) -> str:
     finally:
         await means.links.close()
     named = one_name_each(wanted, seen.snapshot, memory)
-    if host in named.renamed:
-        return ""
     judged = verdicts(named.desired, named.snapshot, seen.answers, named.memory, means.clock.now())
-    return why_not_forget(host, named.desired, named.snapshot, judged, named.memory)
+    return _Seen(named.desired, named.snapshot, judged, named.memory)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fleetctl.errors import UsageError
 from fleetctl.model.desired import Desired
 from fleetctl.model.memory import HostMemory, Memory
-from fleetctl.model.replica import Generation
+from fleetctl.model.replica import Generation, ReplicaName
 from fleetctl.model.snapshot import Guard, Reachable, Silence, Snapshot, Unreachable
 from fleetctl.model.verdict import Health
 
@@ -197,6 +197,18 @@ def why_not_forget(
         return ""
     doubt = verdict.evidence if verdict is not None else "it was not looked at"
     return f"{host} may still run {_told(known.instances)} ({doubt}): a heal would start that a second time elsewhere"
+
+
+def missing_without(host: str, snapshot: Snapshot, memory: Memory) -> tuple[ReplicaName, ...]:
+    """The replicas that were last seen on `host` and run on no host that answers."""
+    running = {
+        row.name.replica
+        for seen in snapshot.reachable().values()
+        for row in seen.report.instances
+        if row.phase.wants_to_run
+    }
+    known = memory.hosts.get(host, HostMemory())
+    return tuple(sorted({row.name.replica for row in known.instances} - running))
 
 
 def _told(rows: Iterable[InstanceReport]) -> str:

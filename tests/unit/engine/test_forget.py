@@ -94,6 +94,15 @@ async def test_an_emptied_host_is_forgotten_with_what_a_person_said_of_it(fleet)
 
 
 @story
+async def test_a_host_that_answers_is_known_again_at_the_next_look_and_nothing_is_missing(fleet):
+    await fleet.deploy(web())
+    before, host, count = one_each(fleet), fleet.hosts_of()["web.1"], len(fleet.orders)
+    assert await forgotten(fleet, host) == f"{host} is forgotten"
+    assert (await fleet.heal()).exit_code is ExitCode.AS_WISHED
+    assert (one_each(fleet), fleet.orders_since(count)) == (before, [])
+
+
+@story
 async def test_a_host_that_stays_in_the_inventory_stays_cordoned(fleet):
     await fleet.deploy(web())
     await fleet.run(Change(cordons=(("h5", Cordon("ann", 5.0)),)))
