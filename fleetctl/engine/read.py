@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fleetctl.engine.look import look
 from fleetctl.engine.record import forget_old_names
-from fleetctl.engine.run import refuse
+from fleetctl.engine.refusing import refuse
 from fleetctl.engine.take_over import driven_elsewhere
 from fleetctl.engine.wishing import Change, desired, lay_over
 from fleetctl.errors import DrivenElsewhereError, FleetctlError

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fleetctl.clock import Clock
+from fleetctl.engine.acquaint import try_neighbours
 from fleetctl.engine.claims import Claim, claim_all
 from fleetctl.engine.events import ActionResult, Outcome, PlanMade, Tell
 from fleetctl.engine.execute import Orders, execute
@@ -15,9 +15,9 @@ from fleetctl.engine.fetch_back import Gone, fetch_back
 from fleetctl.engine.lease import renewed
 from fleetctl.engine.links import Links
 from fleetctl.engine.look import look
-from fleetctl.engine.orders import spec_of
 from fleetctl.engine.pauses import Pauses
 from fleetctl.engine.record import awaited_in_vain, expect, forget_old_names, remember, with_failures
+from fleetctl.engine.refusing import distrust, refuse, refuse_unrenderable
 from fleetctl.engine.take_over import driven_elsewhere, take_over
 from fleetctl.engine.telling import Send, Teller
 from fleetctl.engine.wishing import Change, Eligible, Wished, desired, lay_over
@@ -28,7 +28,6 @@ from fleetctl.errors import (
     HostError,
     StateError,
     UnansweredError,
-    UsageError,
     YieldError,
 )
 from fleetctl.model.desired import Desired
@@ -38,12 +37,10 @@ from fleetctl.model.plan import Action, Answer, Plan, Start, StepKey, Upload, st
 from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.snapshot import Silence, Snapshot, Unreachable
 from fleetctl.model.verdict import HostVerdict
-from fleetctl.plan.check import violations
 from fleetctl.plan.failures import new_failures
-from fleetctl.plan.neighbours import neighbours
 from fleetctl.plan.outcome import exit_code, newly_good
 from fleetctl.plan.ownership import one_name_each, other_driver, owes_a_claim, own_hosts, refuse_shared_roots
-from fleetctl.plan.reconcile import make_plan, refusals
+from fleetctl.plan.reconcile import make_plan
 from fleetctl.plan.sources import needed, sources
 from fleetctl.plan.verdicts import SNAPSHOT_HOLDS_S, is_stale, verdicts
 from fleetctl.state.artifacts import KeptArtifacts
@@ -59,7 +56,6 @@ if TYPE_CHECKING:
 
 SWEEPS_MAX = 20
 CLAIMS_MAX = 3
-NEIGHBOURS_LIMIT_S = 5.0  # each tries its three at once, 2 s each
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +209,7 @@ class _Run:
             refuse(wanted, snapshot, judged, memory)
         plan = make_plan(wanted, snapshot, judged, memory, now)
         means.tell(PlanMade(plan, wanted, snapshot))
-        _distrust(plan, wanted, snapshot, judged, memory)
+        distrust(plan, wanted, snapshot, judged, memory)
         hosts = remember(wanted, memory, snapshot, judged, at_start=self.at_start, behind=plan.behind)
         means.store.record_observation(self.lock, means.fleet, hosts)
         means.store.record_failures(self.lock, means.fleet, failures)  # after: killed in between, none counts twice
@@ -247,7 +243,7 @@ class _Run:
         means, plan, wished = self.means, sweep.plan, sweep.wished
         for action in plan.actions if self.pending else ():
             if isinstance(action, Start) and action.instance.job in self.change.rolls:
-                _refuse_unrenderable(action, sweep.desired)
+                refuse_unrenderable(action, sweep.desired)
         means.store.write_plan(
             self.lock,
             means.fleet,
@@ -358,7 +354,7 @@ class _Run:
     async def _finish(self, sweep: _Sweep, sweeps: int) -> RunResult:
         means = self.means
         if self.results:
-            await _try_neighbours(means, sweep.snapshot)
+            await try_neighbours(means.fleet, means.inventory, means.links, sweep.snapshot)
         if self.change.deploys:
             means.store.keep_inventory(self.lock, means.fleet, means.inventory.source)
         if good := newly_good(sweep.desired, sweep.snapshot, sweep.memory):
@@ -399,52 +395,3 @@ def _most_telling_first(error: BaseException) -> int:
     if not isinstance(error, HostError):
         return 1
     return 3 if _asks_for_another_look(error) else 2
-
-
-def refuse(wanted: Desired, snapshot: Snapshot, judged: Mapping[str, HostVerdict], memory: Memory) -> None:
-    """Raises UsageError where the wish can't be kept at all, before anything is touched."""
-    refuse_shared_roots(snapshot)
-    if reasons := refusals(wanted, snapshot, judged, memory):
-        raise UsageError("\n".join(reasons))
-
-
-def _refuse_unrenderable(action: Start, wanted: Desired) -> None:
-    try:
-        spec_of(action, wanted)
-    except FleetctlError as error:
-        raise UsageError(error.message, hint=error.hint) from error
-
-
-def _distrust(
-    plan: Plan,
-    wanted: Desired,
-    snapshot: Snapshot,
-    judged: Mapping[str, HostVerdict],
-    memory: Memory,
-) -> None:
-    """Raises FleetctlError where the plan breaks an invariant: a defect of ours, found before it does harm."""
-    if broken := violations(plan, wanted, snapshot, judged, memory):
-        raise FleetctlError(
-            "the plan breaks its own rules, so nothing was done: "
-            + "; ".join(f"{violation.invariant}: {violation.detail}" for violation in broken),
-            hint="this is a defect of fleetctl: please report it with the output of `fleetctl plan --json`",
-        )
-
-
-async def _try_neighbours(means: Means, snapshot: Snapshot) -> None:
-    """Each agent tries its three neighbours, so that it can be their witness. What fails here harms nothing now."""
-    addresses = {name: seen.address for name, seen in own_hosts(means.fleet, snapshot).items()}
-    ports = {host.name: host.port for host in means.inventory.hosts}
-
-    async def try_one(host: str, peers: tuple[str, ...]) -> None:
-        link = means.links.living(host)
-        if link is None:
-            return
-        try:
-            async with asyncio.timeout(NEIGHBOURS_LIMIT_S):
-                await link.neighbours({peer: (addresses[peer], ports[peer]) for peer in peers if peer in addresses})
-        except (HostError, YieldError, TimeoutError):
-            return  # its old answers stand: they only ever make us more careful
-
-    ring = neighbours(means.inventory.hosts, addresses)
-    await asyncio.gather(*(try_one(host, peers) for host, peers in ring.items()))
