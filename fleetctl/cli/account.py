@@ -21,6 +21,7 @@ from fleetctl.cli.show_run import (
     summary_line,
 )
 from fleetctl.engine.events import PlanMade
+from fleetctl.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SAY_AGAIN_S = 3600.0  # cron mails whatever is said: a trouble that lasts, once an hour
 HEAL = "heal"
+BAD_ENDS = (ExitCode.FAILED, ExitCode.DEGRADED, ExitCode.UNREACHED)
 AT_FIRST = "found at first: "  # and ended by the same run
 NO_LONGER = "no longer: "
 _LASTING = re.compile(r"\b\d+(\.\d+)?(?= (ms|s|min|h|d|earlier runs?|times)\b)")  # how long or often by now: no news
@@ -48,13 +50,17 @@ class Told:
 
 def told_by(earlier: Iterable[RunRecord], command: str, now_wall: float) -> Told | None:
     """What the last of these runs, newest first, of this command that told anything told, if it still counts: nothing
-    but other heals came between, and it is not too long ago."""
+    but other heals came between, none that found all well, and it is not too long ago."""
     for run in earlier:
-        if run.command != command and run.command.partition(" ")[0] != HEAL:
-            return None
-        if run.command == command and run.lines:
+        if run.command != command:
+            if run.command.partition(" ")[0] != HEAL:
+                return None
+            continue
+        if run.lines:
             recent = now_wall - run.started_wall < SAY_AGAIN_S
             return Told(run.started_wall, run.exit_code, run.lines) if recent else None
+        if run.exit_code == ExitCode.AS_WISHED:
+            return None
     return None
 
 
@@ -85,7 +91,8 @@ class Account:
         troubles = human_lines(result, explained)
         rest = troubles + left_lines(result) + job_lines(result)
         gone = self._gone(troubles)
-        if not (self._all or self._said or gone or is_worth_telling(result)):
+        mended = self._before is not None and self._before.exit_code in BAD_ENDS
+        if not (self._all or self._said or gone or mended or is_worth_telling(result)):
             self.told = None  # all is well
             return []
         self._say([*self._news(rest), *gone])

@@ -120,11 +120,12 @@ def drain(host: str, named: Path | None, why: str, deadline: str) -> ExitCode:
 
 async def _drain(fleet: OpenFleet, host: str, first: Change, deadline_s: float) -> ExitCode:
     screen = Screen.standard()
-    wishes = [first]  # once the wish is written down, each further try is what a heal would do
+    change: Change | None = first
 
     async def one_run() -> RunResult:
-        change = wishes.pop() if wishes else Change()
-        return await _one_run(fleet, f"drain {host}", change, screen)
+        nonlocal change
+        wish, change = change, None  # once it is written down, each further try is what a heal would do
+        return await _try_to_drain(fleet, host, wish, screen)
 
     def is_wished() -> bool:
         word = cordons_of(fleet).get(host)
@@ -146,10 +147,15 @@ def cordons_of(fleet: OpenFleet) -> Mapping[str, Cordon]:
     return fleet.store.memory(fleet.name).cordons
 
 
-async def _one_run(fleet: OpenFleet, command: str, change: Change, screen: Screen) -> RunResult:
-    """Of several: its actions are told, and nothing is summed up."""
+async def _try_to_drain(fleet: OpenFleet, host: str, wish: Change | None, screen: Screen) -> RunResult:
+    """One run of several: its actions are told, nothing is summed up; the history keeps what the first and acting ones
+    say."""
+
+    def report(result: RunResult) -> list[Line]:
+        return run_lines(result) if wish or result.results else []
+
     with telling(screen, len(fleet.inventory.hosts)) as tell:
-        return await drive(fleet, command, change, tell, run_lines)
+        return await drive(fleet, f"drain {host}", wish or Change(), tell, report)
 
 
 def _cordoning(fleet: OpenFleet, names: tuple[str, ...], why: str, *, drains: bool) -> Change:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleetctl.cli.account import SAY_AGAIN_S, Account, told_by
+from fleetctl.cli.account import SAY_AGAIN_S, Account, Told, told_by
 from fleetctl.cli.found import doubles, found_lines
 from fleetctl.clock import SystemClock
 from fleetctl.engine.events import PlanMade
@@ -137,6 +137,13 @@ def test_a_trouble_that_ended_is_told_as_no_longer():
     assert well(before=after) == ([], None, [])
 
 
+def test_after_a_failed_operation_it_is_told_that_all_is_well():
+    failed = Told(NOW - 60, 1, ("web: 3 of 3 ready, release 3", "prod: 1 action done, 1 failed; not as wished"))
+    told, after, _ = well(before=failed)
+    assert told == ["prod: nothing to do; as wished"]
+    assert well(before=after) == ([], None, [])
+
+
 def test_a_trouble_that_is_worded_otherwise_by_now_has_not_ended():
     full = Held("web.2", HeldKind.NO_ROOM, "cpu is short on 2 of 2 hosts")
     _, before, _ = heal(held=(given.NO_ROOM,))
@@ -203,6 +210,7 @@ def test_the_last_heal_that_said_anything_counts_however_many_were_silent_since(
         [ran(ago_s=60, command="deploy web.yml"), ran(ago_s=120, lines=("x",))],
         [ran(ago_s=60, lines=("x",), command="heal --limit h1")],
         [ran(ago_s=60, lines=("x",), command="healthy")],
+        [ran(ago_s=60, code=0), ran(ago_s=120, lines=("x",))],
     ],
 )
 def test_what_was_told_too_long_ago_or_before_another_command_is_told_again(earlier):

@@ -176,6 +176,7 @@ def test_only_the_first_try_sets_the_cordon(typed, deployed, engine, monkeypatch
     assert typed("drain", "h2", "-i", "inv.yml").exit == 0
     assert [bool(change.cordons) for change in engine.changes] == [True, False, False]
     assert engine.changes[1:] == [Change(), Change()]
+    assert [bool(lines) for lines in engine.kept] == [True, False, False], "the history folds tries that did nothing"
 
 
 def test_a_wrong_deadline_is_refused(typed, engine):
