@@ -35,10 +35,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tests.unit.engine.modelled import ModelFleet
+
 REPLICAS = 10  # of each host: as many jobs, each with one replica a host
 SIZES = {"embedded": (10, 25, 50, 100), "model": (10, 25, 50, 100, 300, 1000)}
 GROWTH_MAX = 1.5
-_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a model's deploy waits for the disk 20,000 times
 WARM_UP = 2  # the first run tells agents their neighbours, caches fill, and instances get old enough
 
 
@@ -129,21 +130,47 @@ def _deploy(playbook: Path, inventory: Path, count: int) -> None:
 def measure_model(count: int, rounds: int, *, profile: bool) -> list[Cost]:
     from tests.unit.engine.modelled import ModelFleet
     from tests.unit.engine.virtual import run_virtually
-    from tests.unit.plan.fleets import job
 
-    async def deploy_and_measure(folder: Path) -> list[Cost]:
+    async def settle_and_measure(folder: Path) -> list[Cost]:
         fleet = ModelFleet(folder, count)
-        specs = [job(f"j{number}", replicas=count, min_healthy_s=0.2) for number in range(REPLICAS)]
-        deployed = await fleet.deploy(*specs)
-        assert deployed.exit_code == 0, deployed.plan.held
+        _deployed(fleet)
 
         async def sweep() -> None:
             _assert_idle(await fleet.heal())
 
         return await measured(sweep, rounds, profile=profile)
 
-    with tempfile.TemporaryDirectory(prefix="idle-sweep-", dir=_MEMORY) as folder:
-        return run_virtually(deploy_and_measure(Path(folder)))
+    with tempfile.TemporaryDirectory(prefix="idle-sweep-") as folder:
+        return run_virtually(settle_and_measure(Path(folder)))
+
+
+def _deployed(fleet: ModelFleet) -> None:
+    """As after a deploy long ago, without its 20,000 orders to a thousand hosts."""
+    from fleetctl.model.job import Release
+    from fleetctl.model.memory import Wish
+    from fleetctl.model.plan import Plan
+    from fleetctl.model.replica import Generation, InstanceName, ReplicaName
+    from fleetctl.model.snapshot import InstanceReport, Phase
+    from tests.unit.engine.modelled import A, web
+
+    jobs = [web(name=f"j{number}", replicas=len(fleet.machines)) for number in range(REPLICAS)]
+    releases = tuple(Release(1, job, A) for job in jobs)
+    wishes = tuple(Wish(job.name, 1, job.replicas) for job in jobs)
+    lock = fleet.store.lock("test", "benchmark")
+    fleet.store.write_plan(lock, "test", Plan(Generation(1), (), (), {}), wishes=wishes, releases=releases)
+    for job in jobs:
+        fleet.store.mark_good(lock, "test", job.name, 1)
+    lock.release()
+    for index, machine in enumerate(fleet.machines.values()):
+        machine.belongs_to, machine.guard = "test", (1, fleet.store.author)
+        machine.artifacts.add(A)
+        for number, job in enumerate(jobs):
+            name = InstanceName(ReplicaName(job.name, index), Generation(1))
+            ports = (("http", 20000 + number),)
+            machine.began[name] = -3600.0
+            machine.rows[name] = InstanceReport(
+                name, 1, Phase.STARTING, ports=ports, address=machine.spec.address, artifact=A, pid=1000 + number
+            )
 
 
 def _assert_idle(result) -> None:
