@@ -106,7 +106,8 @@ class StaleOrderError(YieldError):
     def __init__(self, host: str, generation: int, author: str) -> None:
         super().__init__(
             f"{host} refused the order: generation {generation} by {author} is newer",
-            hint="let them finish, then drive the fleet with their store; to take over in turn: fleetctl heal --take-over",
+            hint="let them finish, then drive the fleet with their store; "
+            "to take over in turn: fleetctl heal --take-over",
         )
         self.host, self.generation, self.author = host, generation, author
 
