@@ -12,14 +12,15 @@ from fleetctl.plan.ownership import own_hosts
 if TYPE_CHECKING:
     from fleetctl.engine.links import Links
     from fleetctl.model.host import Inventory
+    from fleetctl.model.memory import Memory
     from fleetctl.model.snapshot import Snapshot
 
 NEIGHBOURS_LIMIT_S = 5.0  # each tries its three at once, 2 s each
 
 
-async def try_neighbours(fleet: str, inventory: Inventory, links: Links, snapshot: Snapshot) -> None:
+async def try_neighbours(fleet: str, inventory: Inventory, links: Links, snapshot: Snapshot, memory: Memory) -> None:
     """Each agent tries its three neighbours, so that it can be their witness. What fails here harms nothing now."""
-    addresses = {name: seen.address for name, seen in own_hosts(fleet, snapshot).items()}
+    addresses = {name: seen.address for name, seen in own_hosts(fleet, snapshot, memory).items()}
     ports = {host.name: host.port for host in inventory.hosts}
 
     async def try_one(host: str, peers: tuple[str, ...]) -> None:

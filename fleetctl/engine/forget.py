@@ -65,7 +65,7 @@ async def _seen(means: Means) -> _Seen:
     wanted = desired(wished, means.inventory, means.eligible, Change(), Generation(memory.generation + 1))
     try:
         seen = await look(wanted, memory, means.links, means.clock, means.tell, known={})
-        driver = other_driver(means.fleet, seen.snapshot, memory.generation, means.store.author)
+        driver = other_driver(means.fleet, seen.snapshot, memory, means.store.author)
         if driver is not None:
             raise await driven_elsewhere(means, driver, memory)
     finally:

@@ -54,7 +54,7 @@ async def view(means: Means, change: Change) -> View:
         memory, wanted = _wished(means, change)  # a run of this store that claimed meanwhile is no other driver
         named = one_name_each(wanted, seen.snapshot, memory)
         wanted, snapshot = named.desired, named.snapshot
-        driver = other_driver(means.fleet, snapshot, memory.generation, means.store.author)
+        driver = other_driver(means.fleet, snapshot, memory, means.store.author)
         elsewhere = None if driver is None else await driven_elsewhere(means, driver, memory)
     finally:
         await means.links.close()

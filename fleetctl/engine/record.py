@@ -81,7 +81,7 @@ def remember(
         known = _with_turns(before.hosts.get(name, HostMemory()), seen, snapshot.at)
         known = replace(known, behind=behind.get(name, frozenset()))
         match seen:
-            case Reachable(report) if is_another_root(report, known):  # what was there is remembered, not this
+            case Reachable(report) if is_another_root(report, known, desired.fleet):  # what was there is remembered
                 remembered[name] = replace(known, silent_runs=0, silent_since=None, verdict=judged[name])
             case Reachable(report, address):
                 ours = report.instances if report.is_open_to(desired.fleet) else ()

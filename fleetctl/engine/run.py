@@ -177,7 +177,7 @@ class _Run:
         self.lost, self.answers = seen.snapshot.unreachable(), seen.answers
         named = one_name_each(wanted, seen.snapshot, wished.memory)
         refuse_shared_roots(named.snapshot)
-        driver = other_driver(means.fleet, named.snapshot, wished.memory.generation, means.store.author)
+        driver = other_driver(means.fleet, named.snapshot, wished.memory, means.store.author)
         if driver is not None:
             await take_over(means, self.lock, named.snapshot, driver, wished.memory)
             self.begin()
@@ -198,7 +198,7 @@ class _Run:
         named = one_name_each(wanted, seen.snapshot, memory)
         wanted, snapshot = named.desired, named.snapshot
         memory = forget_old_names(means.fleet, named.memory, snapshot)
-        driver = other_driver(means.fleet, snapshot, memory.generation, means.store.author)
+        driver = other_driver(means.fleet, snapshot, memory, means.store.author)
         if driver is not None:
             raise await driven_elsewhere(means, driver, memory)
         now = means.clock.now()
@@ -216,7 +216,7 @@ class _Run:
         self.unready = frozenset()
         for old, new in named.renamed.items():
             means.store.rename_host(self.lock, means.fleet, old, new)
-        owes = self.may_be_followed or owes_a_claim(means.fleet, snapshot, memory.generation, means.store.author)
+        owes = self.may_be_followed or owes_a_claim(means.fleet, snapshot, memory, means.store.author)
         memory = replace(memory, hosts={**memory.hosts, **hosts})
         return _Sweep(wanted, memory, snapshot, judged, plan, wished, owes)
 
@@ -266,7 +266,7 @@ class _Run:
         means = self.means
         self.lock.assert_held()
         claim = Claim(sweep.plan.generation, means.store.author, means.fleet, blob)
-        ended = await claim_all(means.links, own_hosts(means.fleet, sweep.snapshot), claim)
+        ended = await claim_all(means.links, own_hosts(means.fleet, sweep.snapshot, sweep.memory), claim)
         refused = sorted(ended.values(), key=_most_telling_first)
         if refused and not isinstance(refused[0], HostError):
             raise refused[0]
@@ -354,7 +354,7 @@ class _Run:
     async def _finish(self, sweep: _Sweep, sweeps: int) -> RunResult:
         means = self.means
         if self.results:
-            await try_neighbours(means.fleet, means.inventory, means.links, sweep.snapshot)
+            await try_neighbours(means.fleet, means.inventory, means.links, sweep.snapshot, sweep.memory)
         if self.change.deploys:
             means.store.keep_inventory(self.lock, means.fleet, means.inventory.source)
         if good := newly_good(sweep.desired, sweep.snapshot, sweep.memory):
@@ -374,7 +374,7 @@ class _Run:
         self.lock.assert_held()
         ours = {
             name: seen
-            for name, seen in own_hosts(means.fleet, sweep.snapshot).items()
+            for name, seen in own_hosts(means.fleet, sweep.snapshot, sweep.memory).items()
             if (seen.report.guard.generation, seen.report.guard.author) == (generation, means.store.author)
         }
         blob = pack(generation, means.store.driver, means.store.memory(means.fleet))

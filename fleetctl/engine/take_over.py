@@ -79,12 +79,18 @@ async def take_over(means: Means, lock: RunLock, snapshot: Snapshot, driver: Dri
             "each command that changes something leaves there what a take-over needs",
         )
     host, kept = found
-    asked = own_hosts(means.fleet, snapshot)
+    asked = own_hosts(means.fleet, snapshot, memory)
     silent = {
-        name: replace(known, last_address=theirs.last_address, instances=theirs.instances, behind=theirs.behind)
+        name: replace(
+            known,
+            last_address=theirs.last_address,
+            host_id=theirs.host_id or known.host_id,
+            instances=theirs.instances,
+            behind=theirs.behind,
+        )
         for name, theirs in kept.host_memories().items()
         if name not in asked
-        for known in (memory.hosts.get(name, HostMemory(host_id=theirs.host_id)),)
+        for known in (memory.hosts.get(name, HostMemory()),)
     }
     means.store.take_over(lock, means.fleet, generation, kept.job_memories(), kept.cordons, silent)
     means.tell(TookOver(driver.guard.author.rpartition(":")[0], driver.guard.generation, host, len(kept.jobs)))

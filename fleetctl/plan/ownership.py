@@ -12,6 +12,7 @@ from fleetctl.model.memory import HostMemory, Memory
 from fleetctl.model.replica import Generation, ReplicaName
 from fleetctl.model.snapshot import Guard, Reachable, Silence, Snapshot, Unreachable
 from fleetctl.model.verdict import Health
+from fleetctl.plan.verdicts import is_another_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,8 +24,17 @@ LEAP = 2**32  # over the highest generation seen: a host that can't be reached m
 GENERATION_MAX = 2**62  # a thousand million take-overs; what a host says beyond that was given by no fleetctl
 
 
-def own_hosts(fleet: str, snapshot: Snapshot) -> dict[str, Reachable]:
-    """The hosts that may be given orders: a root that belongs to another fleet is none of our business."""
+def own_hosts(fleet: str, snapshot: Snapshot, memory: Memory) -> dict[str, Reachable]:
+    """The hosts that may be claimed: a root that belongs to another fleet is none of our business, nor is one that
+    was not there under this name before."""
+    return {
+        name: seen
+        for name, seen in _open_to(fleet, snapshot).items()
+        if not is_another_root(seen.report, memory.hosts.get(name), fleet)
+    }
+
+
+def _open_to(fleet: str, snapshot: Snapshot) -> dict[str, Reachable]:
     return {name: seen for name, seen in snapshot.reachable().items() if seen.report.is_open_to(fleet)}
 
 
@@ -39,9 +49,10 @@ class Driver:
     hosts: tuple[str, ...]  # that have that guard, by name
 
 
-def other_driver(fleet: str, snapshot: Snapshot, generation: Generation, author: str) -> Driver | None:
+def other_driver(fleet: str, snapshot: Snapshot, memory: Memory, author: str) -> Driver | None:
     """Who was driving when that was not us, or was us with a newer memory than this; nobody where we are ahead."""
-    guards = {name: seen.report.guard for name, seen in own_hosts(fleet, snapshot).items()}
+    guards = {name: seen.report.guard for name, seen in own_hosts(fleet, snapshot, memory).items()}
+    generation = memory.generation
     newer = {
         name: guard
         for name, guard in guards.items()
@@ -61,13 +72,13 @@ def is_same_controller(author: str, other: str) -> bool:
     return author.partition("@")[2] == other.partition("@")[2]
 
 
-def owes_a_claim(fleet: str, snapshot: Snapshot, generation: Generation, author: str) -> bool:
+def owes_a_claim(fleet: str, snapshot: Snapshot, memory: Memory, author: str) -> bool:
     """Whether a host would still obey who drove it before us, as one that was not reached when its fleet was taken
     over; or none that answers keeps the newest wishes, as after a run that was killed before it could claim.
 
     Asked once nobody else is known to drive.
     """
-    guards = [seen.report.guard for seen in own_hosts(fleet, snapshot).values()]
+    guards, generation = [seen.report.guard for seen in own_hosts(fleet, snapshot, memory).values()], memory.generation
     if any(guard.author and not is_same_controller(guard.author, author) for guard in guards):
         return True
     return bool(guards) and generation > 0 and all(guard.generation < generation for guard in guards)
@@ -75,7 +86,7 @@ def owes_a_claim(fleet: str, snapshot: Snapshot, generation: Generation, author:
 
 def leap_over(fleet: str, snapshot: Snapshot, generation: Generation) -> Generation:
     """The generation to take a fleet over at. Raises UsageError where a host's is beyond all reason."""
-    guards = {name: seen.report.guard.generation for name, seen in own_hosts(fleet, snapshot).items()}
+    guards = {name: seen.report.guard.generation for name, seen in _open_to(fleet, snapshot).items()}
     for name, seen in guards.items():
         if seen > GENERATION_MAX:
             raise UsageError(

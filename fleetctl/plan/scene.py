@@ -116,7 +116,7 @@ class Scene:
         found: defaultdict[ReplicaName, list[Copy]] = defaultdict(list)
         for name in names:
             if standing[name] is not Standing.FOREIGN:
-                for row in _rows(name, snapshot, memory):
+                for row in _rows(name, desired.fleet, snapshot, memory):
                     found[row.name.replica].append(Copy(name, row, standing[name]))
         return cls(
             desired=desired,
@@ -198,7 +198,9 @@ def _standing(
     if seen is None and name not in specs:
         verdict = memory.hosts[name].verdict  # gone from the inventory, so not looked at: the last judgement stands
     if isinstance(seen, Reachable):
-        if seen.report.fleet not in (None, desired.fleet):
+        if is_another_root(seen.report, memory.hosts.get(name), desired.fleet):
+            return Standing.UNKNOWN
+        if not seen.report.is_open_to(desired.fleet):
             return Standing.FOREIGN
         suspect = verdict is not None and verdict.health in (Health.SUSPECT, Health.LOST)
         return Standing.UNKNOWN if suspect else Standing.ORDERLY
@@ -206,13 +208,13 @@ def _standing(
     return Standing.LOST if lost else Standing.UNKNOWN
 
 
-def _rows(name: str, snapshot: Snapshot, memory: Memory) -> tuple[InstanceReport, ...]:
+def _rows(name: str, fleet: str, snapshot: Snapshot, memory: Memory) -> tuple[InstanceReport, ...]:
     seen, known = snapshot.hosts.get(name), memory.hosts.get(name)
     remembered = tuple(row for row in known.instances if row.phase.holds_room) if known else ()
     if not isinstance(seen, Reachable):
         return remembered
-    rows = seen.report.instances
-    if not is_another_root(seen.report, known):
+    rows = seen.report.instances if seen.report.is_open_to(fleet) else ()
+    if not is_another_root(seen.report, known, fleet):
         return rows
     there = {row.name for row in rows}  # what ran on the root that we knew may run on, wherever that is
     return rows + tuple(row for row in remembered if row.name not in there)

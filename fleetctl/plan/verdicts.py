@@ -71,7 +71,7 @@ def verdicts(
         case = _Case(name, about, known, paths.get(name, ""), clocks.get(name, ""), company.get(name, ""), flaps, now)
         match seen:
             case Reachable(report):
-                belief = _judge_report(report, case)
+                belief = _judge_report(report, case, desired.fleet)
             case Unreachable():
                 belief = _judge_silence(seen, case)
             case _:
@@ -137,9 +137,14 @@ def is_stale(snapshot_at: Instant, now: Instant) -> bool:
     return now - snapshot_at > SNAPSHOT_HOLDS_S
 
 
-def is_another_root(report: HostReport, known: HostMemory | None) -> bool:
-    """Whether who answers is not who answered under this name before. A root without an identity can't be told."""
-    return known is not None and "" not in (known.host_id, report.host_id) and known.host_id != report.host_id
+def is_another_root(report: HostReport, known: HostMemory | None, fleet: str) -> bool:
+    """Whether who answers is not who answered under this name before: by its identity, or where work of ours was and
+    the root is another fleet's by now. A root without an identity can't be told else."""
+    if known is None:
+        return False
+    if known.instances and not report.is_open_to(fleet):
+        return True
+    return "" not in (known.host_id, report.host_id) and known.host_id != report.host_id
 
 
 def _is_broken(verdict: HostVerdict | None) -> bool:
@@ -166,9 +171,11 @@ def _company(snapshot: Snapshot, memory: Memory) -> dict[str, str]:
     return told
 
 
-def _judge_report(report: HostReport, case: _Case) -> _Belief:
-    if is_another_root(report, case.known):
+def _judge_report(report: HostReport, case: _Case, fleet: str) -> _Belief:
+    if is_another_root(report, case.known, fleet):
         evidence = f"its root has another identity than {case.name} had: a reinstalled or another machine"
+        if not report.is_open_to(fleet):
+            evidence = f"its root belongs to the fleet {report.fleet!r}: another machine, or another root on it"
         return _Belief(Health.SUSPECT, Sign.IDENTITY, evidence)
     if case.flaps:
         return _Belief(Health.SUSPECT, Sign.FLAPPING, FLAPPING)

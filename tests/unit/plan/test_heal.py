@@ -279,10 +279,18 @@ def test_a_job_that_no_wish_names_is_shown_and_left_alone(fleet):
 def test_another_fleets_root_is_none_of_our_business(fleet):
     fleet.put("h5", instance("web.0@7"))
     fleet.machines["h5"].fleet = "staging"
+    fleet.known["h5"] = ()
     fleet.lose("h2")
     (plan,) = fleet.heal()
     assert {action.host for action in plan.actions}.isdisjoint({"h5"})
     assert any("belongs to the fleet 'staging'" in held.reason for held in plan.held)
+
+
+def test_what_ran_under_a_name_whose_root_is_another_fleets_by_now_may_run_on(fleet):
+    fleet.machines["h2"].fleet = "staging"
+    assert nothing_happens(fleet)
+    (held,) = [held for held in fleet.plan.held if held.subject == "h2"]
+    assert "web.1@1 there left alone, and not replaced" in held.reason
 
 
 # -- instances that ended for good

@@ -147,34 +147,34 @@ def test_the_order_of_the_names_does_not_matter():
 
 def test_nobody_else_drives_where_we_are_ahead_or_drove_last():
     looked = snapshot(a=seen(generation=5, author=US), b=seen(generation=4, author="bob@lap:2222"), c=seen())
-    assert other_driver("prod", looked, Generation(5), US) is None
-    assert other_driver("prod", snapshot(a=SILENT), Generation(5), US) is None
+    assert other_driver("prod", looked, remembered(), US) is None
+    assert other_driver("prod", snapshot(a=SILENT), remembered(), US) is None
 
 
 @pytest.mark.parametrize("author", ["bob@lap:2222", US])
 def test_a_newer_guard_is_somebody_elses_or_of_a_newer_memory_of_ours(author):
     looked = snapshot(a=seen(generation=7, author=author), b=seen(generation=7, author=author), c=seen(generation=6))
-    driver = other_driver("prod", looked, Generation(5), US)
+    driver = other_driver("prod", looked, remembered(), US)
     assert (driver.guard.generation, driver.guard.author, driver.hosts) == (7, author, ("a", "b"))
 
 
 def test_the_same_generation_by_another_author_is_somebody_elses():
     looked = snapshot(a=seen(generation=5, author="bob@lap:2222"))
-    assert other_driver("prod", looked, Generation(5), US).hosts == ("a",)
+    assert other_driver("prod", looked, remembered(), US).hosts == ("a",)
     same_store = snapshot(a=seen(generation=5, author="root@desk:1111"))
-    assert other_driver("prod", same_store, Generation(5), US) is None, "another user of the same store is no stranger"
+    assert other_driver("prod", same_store, remembered(), US) is None, "another user of the same store is no stranger"
 
 
 def test_of_two_drivers_of_one_generation_the_first_host_decides_and_their_hosts_are_not_mixed():
     looked = snapshot(b=seen(generation=7, author="bob@lap:2222"), a=seen(generation=7, author="eve@pad:3333"))
-    assert other_driver("prod", looked, Generation(5), US).hosts == ("a",)
+    assert other_driver("prod", looked, remembered(), US).hosts == ("a",)
 
 
 def test_hosts_of_another_fleet_say_nothing_about_ours():
     looked = snapshot(a=seen(generation=99, author="bob@lap:2222", fleet="other"))
-    assert other_driver("prod", looked, Generation(5), US) is None
+    assert other_driver("prod", looked, remembered(), US) is None
     assert leap_over("prod", looked, Generation(5)) == 5 + LEAP
-    assert not owes_a_claim("prod", looked, Generation(5), US)
+    assert not owes_a_claim("prod", looked, remembered(), US)
 
 
 def test_a_take_over_leaps_over_all_that_was_seen():
@@ -196,7 +196,7 @@ def test_a_take_over_leaps_over_all_that_was_seen():
     ],
 )
 def test_a_claim_is_owed_where_a_host_obeys_another_or_none_keeps_the_newest_wishes(looked, generation, owed):
-    assert owes_a_claim("prod", looked, Generation(generation), US) is owed
+    assert owes_a_claim("prod", looked, Memory(Generation(generation)), US) is owed
 
 
 # -- forgetting
