@@ -8,6 +8,7 @@ from fleetctl.errors import ExitCode
 from fleetctl.model.plan import HARMLESS
 from fleetctl.model.snapshot import Phase
 from fleetctl.model.verdict import Health
+from fleetctl.plan.ownership import own_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,8 @@ def newly_good(desired: Desired, snapshot: Snapshot, memory: Memory) -> tuple[tu
     """Wished releases, by job and number, all of whose replicas have been ready for `min_healthy` together, and that
     are not remembered as good yet."""
     found = []
-    rows = [row for seen in snapshot.reachable().values() for row in seen.report.instances]
+    ours = own_hosts(desired.fleet, snapshot, memory)
+    rows = [row for seen in ours.values() for row in seen.report.instances]
     for job in sorted(desired.jobs, key=lambda job: job.name):
         remembered = memory.jobs.get(job.name)
         known = remembered is not None and job.release.number in remembered.good

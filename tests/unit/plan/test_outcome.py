@@ -114,3 +114,13 @@ def test_a_job_without_a_probe_is_good_once_it_is_ready():
     fleet.wish(job(ready=None))
     fleet.put("h1", instance("web.0@1", ready_for_s=0.0))
     assert good(fleet) == (("web", 1),)
+
+
+def test_what_runs_under_another_fleets_root_shows_nothing_of_a_release():
+    fleet = Fleet.of(*names(3))
+    fleet.wish(job(replicas=2))
+    fleet.put("h1", instance("web.0@1"))
+    fleet.put("h2", instance("web.1@1"))
+    assert newly_good(fleet.desired(), fleet.snapshot(), fleet.memory()) == (("web", 1),)
+    fleet.machines["h2"].fleet = "staging"
+    assert newly_good(fleet.desired(), fleet.snapshot(), fleet.memory()) == ()
