@@ -16,7 +16,7 @@ from fleetctl.model.replica import Generation
 from fleetctl.model.snapshot import Guard
 from fleetctl.plan.ownership import GENERATION_MAX, LEAP, Driver
 from fleetctl.state import handover
-from fleetctl.state.handover import Kept
+from fleetctl.state.handover import Kept, opened
 from fleetctl.state.identity import this_process
 from fleetctl.state.store import Store
 from tests.unit.engine.modelled import CUT, ONLY_PEERS, REFUSED, UP, A, B, KilledError, ModelFleet, web
@@ -284,7 +284,7 @@ async def test_a_wish_that_was_written_down_but_never_claimed_is_claimed_by_the_
     fleet.faults.clear()
     await asyncio.sleep(31)
     assert (await fleet.heal()).exit_code is ExitCode.AS_WISHED
-    assert all("h1" in machine.wishes["cordons"] for machine in fleet.machines.values())
+    assert all("h1" in opened(machine.wishes)["cordons"] for machine in fleet.machines.values())
     count = len(fleet.orders)
     await fleet.heal()
     assert fleet.orders_since(count) == []

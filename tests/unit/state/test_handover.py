@@ -1,6 +1,9 @@
 """What hosts keep of a fleet comes back equal; what they make of it is not believed."""
 
+import base64
 import json
+import random
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -13,7 +16,8 @@ from fleetctl.model.job import Digest, JobSpec, Release
 from fleetctl.model.memory import Cordon, HostMemory, JobMemory, Memory, Wish
 from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.snapshot import InstanceReport, Phase
-from fleetctl.state.handover import BYTES_MAX, Driver, NotEnoughError, pack, unpack
+from fleetctl.state import handover
+from fleetctl.state.handover import BYTES_MAX, Driver, NotEnoughError, opened, pack, seal
 from tests.unit.state.scene import release
 from tests.unit.state.values import any_value
 
@@ -32,7 +36,12 @@ def memory(*releases, good=(), wished=None, cordons=None, **wish):
 
 
 def packed(known=None):
-    return json.loads(json.dumps(pack(Generation(47), DRIVER, known or memory(release(1)))))
+    """What is inside: a test may change it, and has it sealed again."""
+    return opened(json.loads(json.dumps(pack(Generation(47), DRIVER, known or memory(release(1))))))
+
+
+def unpack(inside):
+    return handover.unpack(seal(inside))
 
 
 def test_wish_releases_and_cordons_come_back_equal():
@@ -58,12 +67,28 @@ def test_of_the_releases_the_wished_and_the_two_newest_good_ones_are_kept():
 
 def test_what_a_host_keeps_fits_into_one_of_its_lines():
     assert BYTES_MAX < protocol.LINE_BYTES_MAX - 1024 * 1024
-    big = release(1, job="big", command=("x" * BYTES_MAX,))
+    noise = random.Random(1).randbytes(BYTES_MAX).hex()  # nothing makes it smaller than it is
+    big = release(1, job="big", command=(noise,))
     with pytest.raises(StateError, match=f"more than {BYTES_MAX}") as told:
         pack(Generation(1), DRIVER, memory(release(1), big))
     assert "big's" in told.value.hint
-    with pytest.raises(StateError, match=f"more than {BYTES_MAX}"):
-        pack(Generation(1), DRIVER, memory(release(1, command=("\u00e9" * (BYTES_MAX // 5),))))
+
+
+def test_many_hosts_with_many_instances_take_little():
+    rows = tuple(
+        InstanceReport(InstanceName.parse(f"web.{n}@{n + 1}"), 1, Phase.READY, (("http", 20000 + n),), "10.0.0.1")
+        for n in range(10)
+    )
+    hosts = {f"app{n:03}": HostMemory(f"10.0.0.{n}", instances=rows, host_id=f"{n:032x}") for n in range(100)}
+    sent = pack(Generation(47), DRIVER, replace(memory(release(1)), hosts=hosts))
+    assert len(json.dumps(sent)) < 20 * 1024
+
+
+def test_what_unpacks_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(handover, "UNPACKED_MAX", 1024)
+    bomb = base64.b64encode(zlib.compress(b'{"a": "' + b"x" * 2048 + b'"}')).decode()
+    with pytest.raises(NotEnoughError, match="damaged"):
+        handover.unpack({"version": 2, "packed": bomb})
 
 
 @pytest.mark.parametrize(
@@ -75,11 +100,13 @@ def test_what_a_host_keeps_fits_into_one_of_its_lines():
         ({"generation": 3, "jobs": [{"job": "web"}]}, "another version"),
         ({"version": 3}, "another version"),
         ({"version": 2}, "damaged"),
+        ({"version": 2, "packed": 5}, "damaged"),
+        ({"version": 2, "packed": "e30="}, "damaged"),
     ],
 )
 def test_what_is_not_enough_is_told_apart(said, why):
     with pytest.raises(NotEnoughError, match=why):
-        unpack(said)
+        handover.unpack(said)
 
 
 def changed(path, value):
@@ -123,11 +150,9 @@ def test_a_job_told_twice_is_refused():
 
 
 def test_what_nests_without_end_is_refused():
-    deep: list = []
-    for _ in range(100_000):
-        deep = [deep]
+    deep = b'{"version": 2, "jobs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     with pytest.raises(NotEnoughError, match="damaged"):
-        unpack({"version": 2, "jobs": deep})
+        handover.unpack({"version": 2, "packed": base64.b64encode(zlib.compress(deep)).decode()})
 
 
 def test_words_that_are_shown_hold_nothing_that_a_terminal_obeys():
