@@ -1,7 +1,7 @@
 """`python -m tests [LAYER…]`: runs the layers one after another and says how each ended and how long it took.
 
-Every layer is a process of its own. `--soak` adds the larger numbers. `python -m tests fleet` keeps the compose fleet
-up for a person until Ctrl-C.
+Every layer is a process of its own, e2e three. `--soak` adds the larger numbers. `python -m tests fleet` keeps the
+compose fleet up for a person until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -10,10 +10,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 REPOSITORY = Path(__file__).parents[1]
 LAYERS = ("unit", "property", "sim", "cli", "host", "ssh", "e2e")  # from arguments to real time, as they build up
@@ -26,6 +32,9 @@ LINT = (
 )
 LONGEST_S = 25 * 60  # a layer that hangs is ended, so that a run says which one it was
 LONGEST_SOAK_S = 120 * 60
+# Hosts are mostly waited for: these files run beside the layer's others, on hosts of their own. Not in a soak, whose
+# figures are told.
+BESIDE = {"e2e": (("readme",), ("strange_*", "conformance", "load", "watch"))}
 SKIPPED = 3  # how tests.e2e.image ends where hosts can't be had
 
 
@@ -59,34 +68,61 @@ class Image:
         return ("skipped" if may_skip else "FAILED", said)
 
 
-def run(*argv: str, longest_s: float = LONGEST_S) -> bool:
-    """Whether the command succeeded within the time a layer has."""
-    with subprocess.Popen(argv, cwd=REPOSITORY, stdin=subprocess.DEVNULL) as process:
+def run(*commands: Sequence[str], longest_s: float = LONGEST_S) -> bool:
+    """Whether all commands succeeded, side by side, within the time a layer has.
+
+    The first is heard as it goes on, the others once they have ended.
+    """
+    with ExitStack() as stack:
+        heard = [stack.enter_context(tempfile.TemporaryFile()) for _ in commands[1:]]
+        processes = [
+            stack.enter_context(subprocess.Popen(argv, cwd=REPOSITORY, stdin=subprocess.DEVNULL, **told))
+            for argv, told in zip(commands, ({}, *({"stdout": file, "stderr": file} for file in heard)), strict=True)
+        ]
+        deadline = time.monotonic() + longest_s
         try:
-            return process.wait(longest_s) == 0
+            succeeded = [process.wait(max(0.0, deadline - time.monotonic())) == 0 for process in processes]
+        except subprocess.TimeoutExpired as late:
+            print(f"{' '.join(late.cmd)}: not done after {longest_s / 60:.0f} minutes: ended", flush=True)
+            succeeded = [False]
+        finally:  # also by Ctrl-C or kill: the layer takes down what it put up, then so do we
+            end([process for process in processes if process.poll() is None])
+            for file in heard:
+                file.seek(0)
+                sys.stdout.write(file.read().decode(errors="replace"))
+            sys.stdout.flush()
+        return all(succeeded)
+
+
+def end(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.send_signal(signal.SIGINT)  # pytest ends the fixtures of the test it is at; SIGTERM would leave them
+    for process in processes:
+        try:
+            process.wait(60)
         except subprocess.TimeoutExpired:
-            print(f"{' '.join(argv)}: not done after {longest_s / 60:.0f} minutes: ended", flush=True)
-            end(process)
-            return False
-        except BaseException:  # Ctrl-C or kill: the layer takes down what it put up, then so do we
-            end(process)
-            raise
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)  # pytest ends the fixtures of the test it is at; SIGTERM would leave them
-    try:
-        process.wait(60)
-    except subprocess.TimeoutExpired:
-        process.kill()
+            process.kill()
 
 
 def lint() -> bool:
     results = []
     for name, *arguments in LINT:
         print(f"$ {name} {' '.join(arguments)}", flush=True)
-        results.append(run(str(Path(sys.executable).with_name(name)), *arguments))
+        results.append(run((str(Path(sys.executable).with_name(name)), *arguments)))
     return all(results)
+
+
+def parts_of(layer: str) -> list[list[str]]:
+    """The files of a layer, by what runs beside what; every file is in one part."""
+    folder = REPOSITORY / "tests" / layer
+    beside = [
+        sorted(str(path) for pattern in part for path in folder.glob(f"test_{pattern}.py"))
+        for part in BESIDE.get(layer, ())
+    ]
+    if not beside:
+        return [[str(folder)]]
+    chosen = {path for part in beside for path in part}
+    return [sorted(str(path) for path in folder.glob("test_*.py") if str(path) not in chosen), *beside]
 
 
 def layer(name: str, image: Image | None, *, soak: bool) -> Outcome:
@@ -99,7 +135,8 @@ def layer(name: str, image: Image | None, *, soak: bool) -> Outcome:
     else:
         choice = () if soak else ("-m", "not soak")
         longest_s = LONGEST_SOAK_S if soak else LONGEST_S
-        passed = run(sys.executable, "-m", "pytest", f"tests/{name}", "-q", *choice, longest_s=longest_s)
+        parts = [[f"tests/{name}"]] if soak else parts_of(name)
+        passed = run(*((sys.executable, "-m", "pytest", "-q", *part, *choice) for part in parts), longest_s=longest_s)
     return Outcome(name, "passed" if passed else "FAILED", time.monotonic() - begun)
 
 
