@@ -255,6 +255,21 @@ async def a_claim_of_another_fleet_is_refused_and_changes_nothing(hosts):
         assert what_orders_left(await link.observe()) == before
 
 
+@promise
+async def the_wishes_of_the_newest_claim_are_kept_over_its_agents_death_and_no_stale_one_replaces_them(hosts):
+    newest = {"generation": 2, "jobs": [{"job": "web", "why": "ünïcode"}], "deep": [[{}], None, 1.5, True]}
+    async with linked(hosts, "h1") as link:
+        assert await link.wishes() is None
+        await claimed(link, wishes={"jobs": []})
+        await claimed(link, 2, wishes=newest)
+        assert await link.wishes() == newest
+        with pytest.raises(StaleOrderError):
+            await claimed(link, 1, author=SOMEBODY, wishes={"jobs": ["others"]})
+        await hosts.kill_agent("h1")
+    async with linked(hosts, "h1") as link:
+        assert await link.wishes() == newest
+
+
 # -- starting
 
 
