@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetctl.model.snapshot import Unreachable
-from fleetctl.plan.scene import Standing, replicas_of, runs_like
+from fleetctl.plan.scene import replicas_of, runs_like
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,15 +23,24 @@ def excused(scene: Scene) -> frozenset[str]:
     """The silent hosts, by name, at most so many as were allowed, that don't count against the budget of a deploy."""
     if not scene.desired.allow_unreachable:
         return frozenset()
-    silent = {
-        copy.host
+    missed = {
+        host
         for job in scene.jobs
         if job.rolls
         for replica in replicas_of(job)
-        for copy in scene.of_replica(replica)
-        if copy.is_unknown and isinstance(scene.snapshot.hosts.get(copy.host), Unreachable)
+        for host in (*(copy.host for copy in scene.of_replica(replica) if copy.is_unknown), lost_on(scene, replica))
     }
+    silent = {host for host in missed if isinstance(scene.snapshot.hosts.get(host), Unreachable)}
     return frozenset(sorted(silent)[: scene.desired.allow_unreachable])
+
+
+def lost_on(scene: Scene, replica: ReplicaName) -> str:
+    """The lost host that took it along: its newest copy was there, and none runs, or may, anywhere else."""
+    copies = scene.of_replica(replica)
+    if not copies or any(copy.is_live or copy.is_unknown for copy in copies):
+        return ""
+    gone = copies[0].standing is Standing.LOST and copies[0].row.phase.wants_to_run
+    return copies[0].host if gone else ""
 
 
 def left_behind(scene: Scene) -> dict[str, frozenset[str]]:
@@ -39,8 +48,11 @@ def left_behind(scene: Scene) -> dict[str, frozenset[str]]:
     and of which something else than the wished release is there still. The whole truth after this look: a host
     without an entry is behind with nothing."""
     spared = excused(scene)
+    marked = {name for known in scene.memory.hosts.values() for name in known.behind}
     found: dict[str, set[str]] = {}
     for job in scene.jobs:
+        if job.name not in marked and not (job.rolls and spared):
+            continue
         for copy in _outdated(scene, job):
             known = scene.memory.hosts.get(copy.host)
             remembered = known is not None and job.name in known.behind
@@ -55,7 +67,7 @@ def overdue(draft: Draft) -> dict[str, frozenset[ReplicaName]]:
     scene = draft.scene
     found: dict[str, set[ReplicaName]] = {}
     for job in scene.jobs:
-        if not is_trusted(draft, job):
+        if not any(job.name in jobs for jobs in draft.behind.values()) or not is_trusted(draft, job):
             continue
         for copy in _outdated(scene, job):
             if copy in draft.live(copy.replica) and job.name in draft.behind.get(copy.host, ()):
@@ -73,14 +85,24 @@ def is_trusted(draft: Draft, job: WantedJob) -> bool:
     remembered = draft.scene.memory.jobs.get(job.name)
     if remembered is not None and job.release.number in remembered.good:
         return True
-    newest = [live[0] for replica in replicas_of(job) if (live := draft.scene.live(replica))]
+    running = [
+        [copy for copy in draft.scene.of_replica(replica) if copy.row.phase.wants_to_run]
+        for replica in replicas_of(job)
+    ]
+    newest = [copies[0] for copies in running if copies]
     return all(runs_like(job, copy.row, job.release) or job.name in draft.behind.get(copy.host, ()) for copy in newest)
 
 
+def is_left_behind(draft: Draft, job: WantedJob, copy: Copy) -> bool:
+    return job.name in draft.behind.get(copy.host, ()) and copy in _outdated(draft.scene, job)
+
+
 def _outdated(scene: Scene, job: WantedJob) -> Iterator[Copy]:
-    """Copies of its wished replicas that run, or may, and are not like the wished release."""
-    for replica in replicas_of(job):
-        for copy in scene.of_replica(replica):
-            foreign = copy.standing is Standing.FOREIGN
-            if not foreign and copy.row.phase.wants_to_run and not runs_like(job, copy.row, job.release):
-                yield copy
+    """Copies of its wished replicas that run, or may, are not like the wished release, and older than all of that: what
+    a heal brought back since, it brought back with another release for good reason."""
+    copies = [copy for replica in replicas_of(job) for copy in scene.of_replica(replica)]
+    first = min((copy.name.epoch for copy in copies if copy.row.release == job.release.number), default=None)
+    for copy in copies:
+        older = first is None or copy.name.epoch < first
+        if older and copy.row.phase.wants_to_run and not runs_like(job, copy.row, job.release):
+            yield copy

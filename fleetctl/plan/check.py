@@ -75,6 +75,7 @@ class _Walk:
     moving: dict[str, set[ReplicaName]] = field(default_factory=dict)
     ran: set[ReplicaName] = field(default_factory=set)  # seen to run at the beginning
     spared: frozenset[ReplicaName] = frozenset()  # down, and don't count
+    overdue: dict[str, set[str]] = field(default_factory=dict)  # by host: what was to be brought up to date there
 
     @classmethod
     def over(
@@ -125,7 +126,9 @@ class _Walk:
                     self.started.setdefault(action.instance.replica, []).append((number, action.host))
         for host, row in self._in_doubt():
             self.doubtful.setdefault(row.name.replica, []).append((host, row.name.epoch))
-        self.spared = spared(self.desired, self.snapshot, self.doubtful) - self.ran
+        self.overdue = {host: self._overdue(host) for host in self.reports}
+        missed = {**self._lost(), **self.doubtful}
+        self.spared = spared(self.desired, self.snapshot, missed) - self.ran
         self.down = {job: set() for job in self.jobs}
         self.moving = {job: set() for job in self.jobs}
         for job in self.jobs.values():
@@ -139,7 +142,7 @@ class _Walk:
         silent = [name for name in names if not isinstance(self.snapshot.hosts.get(name), Reachable)]
         sick = [name for name, verdict in self.verdicts.items() if verdict.health is Health.BROKEN]
         bad, total = len({*silent, *(set(sick) & names)}), len(names)
-        excess = len(silent) == total or (total >= 3 and bad / total >= 0.55)
+        excess = 0 < len(silent) == total or (total >= 3 and bad / total >= 0.55)
         if self.plan.actions and excess and not self.desired.force:
             yield Violation("too much lost", f"{bad} of {total} hosts are bad, and the plan acts all the same")
 
@@ -229,12 +232,17 @@ class _Walk:
 
     def _out_of_turn(self, starts: list[Start]) -> Iterator[Violation]:
         """What is started on a host before that is brought up to date."""
-        things = [thing for some in self.things.values() for thing in some.values()]
+        overdue = {host: self._overdue(host) for host in {start.host for start in starts}}
         for start in starts:
-            if start.host in self.grounds.behind:
-                first = self.grounds.overdue(start.host, self.jobs, things, self.memory)
-                if first and str(start.instance.replica) not in first:
-                    yield Violation("behind", f"{start.host} is to get {', '.join(sorted(first))} first: {start}")
+            first = overdue[start.host]
+            if first and str(start.instance.replica) not in self.overdue[start.host]:
+                yield Violation("behind", f"{start.host} is to get {', '.join(sorted(first))} first: {start}")
+
+    def _overdue(self, host: str) -> set[str]:
+        if host not in self.grounds.behind:
+            return set()
+        things = [thing for some in self.things.values() for thing in some.values()]
+        return self.grounds.overdue(host, self.jobs, things, self.memory)
 
     def _is_brought_back(self, replica: ReplicaName, job: WantedJob, right: Release) -> bool:
         """Whether one of the right release was lost, and all that is left never got ready within its deadline."""
@@ -394,6 +402,21 @@ class _Walk:
     @staticmethod
     def _release(job: WantedJob, number: int) -> Release | None:
         return next((release for release in job.known if release.number == number), None)
+
+    def _lost(self) -> dict[ReplicaName, list[tuple[str, int]]]:
+        """Replicas that run nowhere and whose newest instance was on a lost host."""
+        newest: dict[ReplicaName, tuple[int, str, InstanceReport]] = {}
+        for host in sorted({*self.memory.hosts, *self.snapshot.hosts}):
+            seen, known = self.snapshot.hosts.get(host), self.memory.hosts.get(host)
+            rows = seen.report.instances if isinstance(seen, Reachable) else known.instances if known else ()
+            for row in rows:
+                if row.name.replica not in newest or row.name.epoch > newest[row.name.replica][0]:
+                    newest[row.name.replica] = row.name.epoch, host, row
+        return {
+            replica: [(host, epoch)]
+            for replica, (epoch, host, row) in newest.items()
+            if replica not in self.ran and self._is_lost(host) and row.phase.wants_to_run
+        }
 
     def _in_doubt(self) -> Iterator[tuple[str, InstanceReport]]:
         """What may run, for all we know, on hosts that may be given no orders and are not lost."""

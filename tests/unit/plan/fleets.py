@@ -395,7 +395,7 @@ class Fleet:
         on = {
             name: {row.name.replica for row in self.known.get(name, ()) if row.name.job in self.rolls}
             for name, machine in sorted(self.machines.items())
-            if machine.silence is not None and machine.health is Health.SUSPECT
+            if machine.silence is not None and machine.health in (Health.SUSPECT, Health.LOST)
         }
         silent = [name for name, replicas in on.items() if replicas][: self.allow_unreachable]
         return {replica for name in silent for replica in on[name] if replica.job == job}

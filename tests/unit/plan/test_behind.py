@@ -44,6 +44,24 @@ def test_a_silent_host_does_not_count_and_is_marked_behind(fleet):
     assert fleet.held(HeldKind.SUSPECT)
 
 
+def test_a_lost_host_does_not_count_either_where_its_work_fits_nowhere_else(fleet):
+    fleet.lose("h2")
+    assert fleet.redeploy("web") == []
+    fleet.redeploy("web", allow_unreachable=1)
+    assert releases(fleet) == {"web.0": 2, "web.1": 1, "web.2": 2, "web.3": 2}
+    assert fleet.behind == {"h2": {"web"}}
+    assert fleet.held(HeldKind.NO_ROOM)
+    fleet.come_back("h2")
+    fleet.heal()
+    assert releases(fleet) == {"web.0": 2, "web.1": 2, "web.2": 2, "web.3": 2}
+
+
+def test_what_failed_elsewhere_since_its_host_was_lost_counts(fleet):
+    fleet.put("h3", instance("web.1@9", Phase.FAILED, ports=(("http", 8081),)))
+    fleet.lose("h2")
+    assert fleet.redeploy("web", allow_unreachable=1) == []
+
+
 def test_no_more_hosts_are_spared_than_were_allowed(fleet):
     fleet.doubt("h3")
     fleet.force = True
