@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetctl.model.snapshot import Unreachable
-from fleetctl.plan.scene import replicas_of, runs_like
+from fleetctl.plan.scene import Standing, replicas_of, runs_like
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
