@@ -36,7 +36,9 @@ BAD_ENDS = (ExitCode.FAILED, ExitCode.DEGRADED, ExitCode.UNREACHED)
 AT_FIRST = "found at first: "  # and ended by the same run
 NO_LONGER = "no longer: "
 _LASTING = re.compile(r"\b\d+(\.\d+)?(?= (ms|s|min|h|d|earlier runs?|times)\b)")  # how long or often by now: no news
-_SUBJECT = re.compile(r"\S+ is \w+|\S+: [^:]+")
+_HOST = r"\S+ is (?:suspect|lost|broken)\b"
+_SUBJECT = re.compile(rf"{_HOST}|\S+: [^:]+")
+_HOST_TROUBLE = re.compile(rf"{re.escape(FOUND)}{_HOST}(?:: [^:(,;]+)?|{re.escape(NEEDS_A_HUMAN)}{_HOST}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Account:
         self._show, self._now_wall = show, now_wall
         self._before = before if before is not None and now_wall - before.at_wall < SAY_AGAIN_S else None
         self._all = all_of_it
-        self._known = frozenset(gist(line) for line in self._before.lines) if self._before else frozenset()
+        self._known = frozenset(_key(line) for line in self._before.lines) if self._before else frozenset()
         self._found: list[Line] | None = None
         self._said = False
         self.told = self._before
@@ -109,7 +111,7 @@ class Account:
             self._said = True
 
     def _news(self, lines: list[Line]) -> list[Line]:
-        return lines if self._all else [line for line in lines if gist(line.text) not in self._known]
+        return lines if self._all else [line for line in lines if _key(line.text) not in self._known]
 
     def _gone(self, troubles: list[Line]) -> list[Line]:
         """What needed a human before and does no more; a trouble that is worded otherwise by now lasts."""
@@ -130,6 +132,13 @@ def _with_what_lasts(found: list[Line], result: RunResult) -> list[Line]:
 
 def _starts(lines: list[Line], beginning: str) -> bool:
     return any(line.text.startswith(beginning) for line in lines)
+
+
+def _key(line: str) -> str:
+    """By what a line is known again: a host in trouble by its verdict and the sign of that, since who witnessed it, and
+    how it refuses, differ from look to look; whatever else is told, word by word."""
+    trouble = _HOST_TROUBLE.match(line)
+    return trouble[0] if trouble else gist(line)
 
 
 def gist(line: str) -> str:

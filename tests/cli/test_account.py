@@ -115,6 +115,14 @@ def test_how_long_it_lasts_by_now_is_no_news():
     assert heal(before=longer)[0] == []
 
 
+def test_who_witnessed_it_this_time_is_no_news_and_another_sign_is():
+    _, before, _ = heal()
+    others = tuple(line.replace("h1 and h2", "h2").replace("port 22", "port 23") for line in before.lines)
+    assert heal(before=replace(before, lines=others))[0] == []
+    hung = replace(before, lines=tuple(line.replace("lost: silent", "lost: hung") for line in before.lines))
+    assert heal(before=hung)[0] == [FOUND, END]
+
+
 def test_a_new_trouble_is_told_alone():
     _, before, _ = heal()
     told, after, kept = heal(before=before, held=(given.NO_ROOM,))
