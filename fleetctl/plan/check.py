@@ -94,6 +94,7 @@ class _Walk:
             and name in verdicts
             and verdicts[name].health in (Health.HEALTHY, Health.BROKEN)
         }
+        remembered = [row for known in memory.hosts.values() for row in known.instances]
         walk = cls(
             plan=plan,
             desired=desired,
@@ -103,7 +104,7 @@ class _Walk:
             jobs={job.name: job for job in desired.jobs},
             specs={spec.name: spec for spec in desired.hosts},
             reports=reports,
-            grounds=Grounds.of(desired, memory),
+            grounds=Grounds.of(desired, memory, [*remembered, *(r for s in reports.values() for r in s.instances)]),
         )
         for host, report in reports.items():
             for row in report.instances:

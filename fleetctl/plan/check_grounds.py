@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fleetctl.model.memory import Memory
     from fleetctl.model.plan import Plan
     from fleetctl.model.replica import ReplicaName
-    from fleetctl.model.snapshot import Snapshot
+    from fleetctl.model.snapshot import InstanceReport, Snapshot
     from fleetctl.plan.check_host import Thing
 
 
@@ -33,11 +33,13 @@ class Grounds:
     left: frozenset[str]  # what is there moves off
     kept: frozenset[str]  # gone from an inventory that may be half a file: what is there stays
     behind: Mapping[str, frozenset[str]]  # host -> jobs
+    since: Mapping[str, int]  # job -> the first epoch of its wished release: what is newer was not left behind
 
     @classmethod
-    def of(cls, desired: Desired, memory: Memory) -> Grounds:
+    def of(cls, desired: Desired, memory: Memory, rows: Iterable[InstanceReport]) -> Grounds:
         known = {spec.name for spec in desired.hosts}
-        doubtful = len(known) >= 3 and len(desired.gone & known) / len(known) >= 0.55 and not desired.force
+        share = len(desired.gone & known) / len(known) if known else 0.0
+        doubtful = (share == 1.0 or (len(known) >= 3 and share >= 0.55)) and not desired.force
         drained = {name for name, cordon in memory.cordons.items() if cordon.drains}
         return cls(
             limit=desired.limit,
@@ -45,6 +47,7 @@ class Grounds:
             left=frozenset() if doubtful else frozenset({*drained, *desired.gone}),
             kept=desired.gone if doubtful else frozenset(),
             behind={name: known.behind for name, known in memory.hosts.items() if known.behind},
+            since=_first_epochs(desired, rows),
         )
 
     def is_open(self, host: str) -> bool:
@@ -64,7 +67,8 @@ class Grounds:
         return restarted or thing.host in self.left or self.is_behind(job, thing)
 
     def is_behind(self, job: WantedJob, thing: Thing) -> bool:
-        return job.name in self.behind.get(thing.host, ()) and not is_like(job, thing.release)
+        older = thing.name.epoch < self.since.get(job.name, thing.name.epoch + 1)
+        return older and job.name in self.behind.get(thing.host, ()) and not is_like(job, thing.release)
 
     def releases(self, job: WantedJob, ran: list[Thing]) -> set[int]:
         """Which releases may replace the running copies of a replica, beside the one that a heal or deploy starts."""
@@ -87,6 +91,16 @@ class Grounds:
             if thing.host == host and thing.runs and self.is_behind(job, thing) and _is_proven(job, some, memory):
                 found.add(str(thing.name.replica))
         return found
+
+
+def _first_epochs(desired: Desired, rows: Iterable[InstanceReport]) -> dict[str, int]:
+    first: dict[str, int] = {}
+    wished = {job.name: job for job in desired.jobs}
+    for row in rows:
+        job = wished.get(row.name.job)
+        if job is not None and row.release == job.release.number and row.name.replica.index < job.replicas:
+            first[job.name] = min(row.name.epoch, first.get(job.name, row.name.epoch))
+    return first
 
 
 def is_like(job: WantedJob, number: int) -> bool:

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from fleetctl.model.job import Release
-from fleetctl.plan.behind import is_trusted
+from fleetctl.plan.behind import is_left_behind, is_trusted
 from fleetctl.plan.crashing import bad_on
 from fleetctl.plan.missing import nothing_works
 from fleetctl.plan.place import is_allowed
@@ -60,8 +60,7 @@ def cause_of(draft: Draft, job: WantedJob, copy: Copy) -> Cause | None:
     scene = draft.scene
     if job.rolls and is_outdated(scene, job, copy):
         return Cause.RELEASE
-    behind = job.name in draft.behind.get(copy.host, ()) and not runs_like(job, copy.row, job.release)
-    if behind and is_trusted(draft, job):
+    if is_left_behind(draft, job, copy) and is_trusted(draft, job):
         return Cause.BEHIND
     if copy.host in scene.left:
         return Cause.DRAIN

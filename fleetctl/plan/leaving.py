@@ -37,6 +37,7 @@ def left(desired: Desired, memory: Memory) -> dict[str, str]:
 def truncated(desired: Desired) -> str:
     """Why the inventory may be half a file, or one of another fleet, or nothing."""
     gone, known = sorted(desired.gone), len({host.name for host in desired.hosts})
-    if not gone or known < TRUNCATED_FROM_HOSTS or len(gone) * 100 < TRUNCATED_PERCENT * known:
+    many = known >= TRUNCATED_FROM_HOSTS and len(gone) * 100 >= TRUNCATED_PERCENT * known
+    if not gone or not (many or len(gone) == known):
         return ""
     return f"{len(gone)} of {known} known hosts are gone from the inventory ({', '.join(gone)})"

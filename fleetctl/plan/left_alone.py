@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fleetctl.model.plan import HeldKind
 from fleetctl.model.snapshot import Phase
+from fleetctl.plan.behind import is_left_behind
 from fleetctl.plan.leaving import truncated
 from fleetctl.plan.scene import Standing, replicas_of, runs_like
 from fleetctl.plan.verdicts import common_causes
@@ -74,7 +75,7 @@ def _tell_stalled(draft: Draft, job: WantedJob) -> None:
         replica
         for replica in replicas_of(job)
         if any(
-            not runs_like(job, copy.row, job.release) and job.name not in draft.behind.get(copy.host, ())
+            not runs_like(job, copy.row, job.release) and not is_left_behind(draft, job, copy)
             for copy in draft.live(replica)
         )
     ]

@@ -120,6 +120,7 @@ def tidy_fleets(draw: st.DrawFn) -> Fleet:
             fleet.put(where, _served(spec, instance(f"web.{index}@2", Phase.STARTING, release=number, age_s=age_s)))
     if draw(st.booleans()):
         break_some(draw, fleet)
+    meddle(draw, fleet)
     return fleet
 
 
@@ -145,6 +146,7 @@ def wild_fleets(draw: st.DrawFn) -> Fleet:
     fleet.generation = EPOCH_MAX + 1
     fleet.rolls = draw(st.frozensets(st.sampled_from(sorted(fleet.jobs))))
     break_some(draw, fleet)
+    meddle(draw, fleet)
     return fleet
 
 
@@ -159,3 +161,44 @@ def break_some(draw: st.DrawFn, fleet: Fleet) -> None:
         elif happens == "flapping":
             fleet.machines[name].health = Health.SUSPECT  # though it answers now
     fleet.force = draw(st.sampled_from([False, False, True]))
+
+
+def meddle(draw: st.DrawFn, fleet: Fleet) -> None:
+    """What a person may have said of hosts and jobs, in any mixture."""
+    names = sorted(fleet.machines)
+    some = st.frozensets(st.sampled_from(names), max_size=2)
+    match draw(st.sampled_from(["nothing"] * 3 + ["cordons", "drains", "gone", "limit", "restart", "behind", "all"])):
+        case "cordons":
+            fleet.cordon(*draw(some))
+        case "drains":
+            fleet.cordon(*draw(some), drains=True)
+        case "gone":
+            fleet.take_out_of_the_inventory(*draw(some))
+        case "limit":
+            fleet.limit = draw(st.frozensets(st.sampled_from(names)))
+        case "restart":
+            restart(draw, fleet)
+        case "behind":
+            leave_behind(draw, fleet)
+        case "all":
+            fleet.cordon(*draw(some))
+            fleet.cordon(*draw(some), drains=True)
+            fleet.take_out_of_the_inventory(*draw(some))
+            fleet.limit = draw(st.one_of(st.none(), st.frozensets(st.sampled_from(names))))
+            restart(draw, fleet)
+            leave_behind(draw, fleet)
+
+
+def restart(draw: st.DrawFn, fleet: Fleet) -> None:
+    """What was placed before this sweep is restarted, or before an earlier one of the same run."""
+    name = draw(st.sampled_from(sorted(fleet.jobs)))
+    if name not in fleet.rolls:
+        fleet.fresh_from = {name: Generation(draw(st.integers(1, fleet.generation + 1)))}
+
+
+def leave_behind(draw: st.DrawFn, fleet: Fleet) -> None:
+    """By an earlier deploy, and by this one."""
+    names, jobs = sorted(fleet.machines), sorted(fleet.jobs)
+    hosts = draw(st.frozensets(st.sampled_from(names), max_size=2))
+    fleet.behind = {host: draw(st.frozensets(st.sampled_from(jobs), min_size=1)) for host in sorted(hosts)}
+    fleet.allow_unreachable = draw(st.integers(0, 2))

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetctl.model.memory import Memory
 from fleetctl.model.replica import ReplicaName
 from fleetctl.model.snapshot import Phase, Reachable, Snapshot
 from fleetctl.plan.reconcile import make_plan
@@ -101,7 +100,12 @@ def test_the_order_of_the_input_does_not_matter(fleet: Fleet, chance: random.Ran
         replace(desired, hosts=shuffled(desired.hosts), jobs=shuffled(jobs)),
         Snapshot(snapshot.at, shuffled({name: shuffled_report(seen) for name, seen in snapshot.hosts.items()})),
         shuffled(verdicts),
-        Memory(memory.generation, shuffled(dict(memory.hosts)), shuffled(dict(memory.jobs)), memory.failed_steps),
+        replace(
+            memory,
+            hosts=shuffled(dict(memory.hosts)),
+            jobs=shuffled(dict(memory.jobs)),
+            cordons=shuffled(dict(memory.cordons)),
+        ),
         fleet.now,
     )
     assert again == plan
