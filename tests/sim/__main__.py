@@ -20,12 +20,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1, help="so many, from --seed on")
     parser.add_argument("--until", type=moment, default=float("inf"), help="play up to here, and print it all")
+    parser.add_argument("--rough", type=float, default=1.0, help="so many times as many faults and commands")
     parser.add_argument("--quiet", action="store_true", help="say only what failed")
     asked = parser.parse_args()
     failed = 0
     for seed in range(asked.seed, asked.seed + asked.seeds):
         begun = time.process_time()
-        played = play(Setting(seed, asked.hosts, asked.days, asked.until))
+        played = play(Setting(seed, asked.hosts, asked.days, asked.until, asked.rough))
         failed += played.error is not None
         show(played, time.process_time() - begun, quiet=asked.quiet, all_of_it=asked.until < float("inf"))
     return 1 if failed else 0

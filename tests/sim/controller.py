@@ -67,7 +67,7 @@ class Controller:
 
     async def _work(self, work: Run, change: Change) -> RunResult:
         RUN.set(work)
-        work.looked_from = self.world.clock.now()
+        work.idle_from = work.looked_from = self.world.clock.now()
         lock = self.store.lock("sim", work.name)
         try:
             result = await run(self._means(work), _Lock(lock, work), change)  # type: ignore[arg-type]
@@ -86,9 +86,10 @@ class Controller:
                 case HostSeen(host, Unreachable()):
                     work.seen_ready.pop(host, None)
                 case PlanMade():
+                    work.looked_from = work.idle_from
                     world.observer.planned(self.store.author, event.plan.generation, bool(event.plan.actions))
                 case ActionEnded(result):
-                    work.looked_from = world.clock.now()
+                    work.idle_from = world.clock.now()
                     if result.outcome.value != "done":
                         world.note(f"  {type(result.action).__name__} on {result.action.host}: {result.detail}")
                 case _:

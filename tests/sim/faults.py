@@ -22,15 +22,15 @@ VERBS = ("observe", "claim", "adopt", "start", "wait", "stop", "probe", "neighbo
 class Faults:
     """Strikes at random, at the rates below. `stir` is called at each change, so that cron looks sooner."""
 
-    def __init__(self, world: World, dice: random.Random, stir: Callable[[], None]) -> None:
-        self.world, self.dice, self._stir = world, dice, stir
+    def __init__(self, world: World, dice: random.Random, stir: Callable[[], None], rough: float) -> None:
+        self.world, self.dice, self._stir, self._rough = world, dice, stir, rough
         self.count = 0
 
     async def strike_until(self, end: float) -> None:
         """Faults at random until then; all are undone when this ends."""
         loop = asyncio.get_running_loop()
         kinds = [(kind, rate * len(self.world.machines)) for kind, rate in PER_HOST_DAY] + list(PER_DAY)
-        a_day = sum(rate for _, rate in kinds)
+        a_day = sum(rate for _, rate in kinds) * self._rough
         tasks: list[asyncio.Task[None]] = []
         try:
             while (pause_s := self.dice.expovariate(a_day / DAY_S)) < end - loop.time():
@@ -201,9 +201,11 @@ class Faults:
 
     async def the_bastion_is_down(self) -> None:
         self.world.down_jumps.add("10.9.9.1")
+        self.world.jumps_since = self.world.clock.now()
         self.say("the bastion is down")
         async with self.lasting(60.0, 3600.0):
             self.world.down_jumps.clear()
+            self.world.jumps_since = self.world.clock.now()
             self.say("the bastion is up again")
 
     async def all_clocks_jump(self) -> None:

@@ -50,6 +50,7 @@ class Observer:
     words: dict[str, Word] = field(default_factory=dict)
     world: World | None = None
     draining: set[str] = field(default_factory=set)  # hosts that a person wants emptied
+    behind: set[str] = field(default_factory=set)  # jobs that were deployed past silent hosts: a heal brings them on
     guards: dict[str, int] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)  # every instance ever started, and where
     plans: dict[str, int] = field(default_factory=dict)  # author -> its newest generation
@@ -71,6 +72,8 @@ class Observer:
 
     def after(self, run: Run, host: Host, verb: str, what: str, before: Any) -> None:
         self._generation(host, verb)
+        if verb in ("start", "stop"):
+            self._too_much_lost(run, host, f"{verb} {what}")
         if verb == "start" and not before:
             self.starts += 1
             self._started(run, host, InstanceName.parse(what))
@@ -95,6 +98,21 @@ class Observer:
             raise BrokenError(f"the guard of {host.spec.name} fell from {seen} to {now} ({verb})")
         self.guards[host.spec.name] = now
 
+    # -- what looks too bad to be true
+
+    def _too_much_lost(self, run: Run, host: Host, order: str) -> None:
+        """Nothing is done where over half of the hosts did not answer when it was looked."""
+        world, hosts = self._world(), self.hosts()
+        if world.jumps_since > run.looked_from:
+            return
+        silent = [
+            one
+            for one in hosts
+            if one.since < run.looked_from and (one.state not in (UP, ONLY_US) or world.jump_is_down(one.spec))
+        ]
+        if len(silent) * 100 >= 55 * len(hosts):
+            raise BrokenError(f"{order} on {host.spec.name} though {len(silent)} of {len(hosts)} hosts do not answer")
+
     # -- starts
 
     def _started(self, run: Run, host: Host, name: InstanceName) -> None:
@@ -108,6 +126,7 @@ class Observer:
             raise BrokenError(f"{name} is started after {max(earlier)}")
         self._room(host)
         self._doubt(run, host, name)
+        self._need(run, name)
 
     def _names(self, replica: ReplicaName) -> Iterator[InstanceName]:
         for host in self.hosts():
@@ -131,6 +150,16 @@ class Observer:
         if living and all(self.is_told_from_dead(other, n, run.looked_from) for other, n in living):
             where = ", ".join(f"{n} on {other.spec.name} ({self.why(other)})" for other, n in living)
             raise BrokenError(f"{name} is started on {host.spec.name} though {where} lives")
+
+    def _need(self, run: Run, name: InstanceName) -> None:
+        """A heal replaces nothing that serves."""
+        if name.job in run.rolls or name.job in self.behind:
+            return
+        for host in self.hosts():
+            told = run.seen_ready.get(host.spec.name, ())
+            for other in told if host.spec.name not in self.draining else ():
+                if other.replica == name.replica and other != name and host.serves(other) and host.state == UP:
+                    raise BrokenError(f"{name} is started by {run.name} though {other} on {host.spec.name} serves")
 
     def is_told_from_dead(self, host: Host, name: InstanceName, since: float) -> bool:
         """Whether everybody who looked since then could tell that `host`, which does not answer us, lives."""

@@ -16,13 +16,14 @@ from fleetctl.model.job import Digest, JobSpec, PortRequest, ReadyProbe, StopPol
 from fleetctl.model.memory import Cordon
 from fleetctl.model.plan import HARMLESS
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
+from fleetctl.model.verdict import Sign
 from tests.sim.controller import Controller, Ended
 from tests.sim.ending import Ending, is_said
 from tests.sim.faults import DAY_S, Faults
 from tests.sim.observer import BrokenError, Observer, Word
 from tests.sim.shuffled import shuffled_inputs
 from tests.sim.world import LOCKED, ONLY_PEERS, UP, Ill, Run, World
-from tests.unit.engine.modelled import GIB, KILLED
+from tests.unit.engine.modelled import GIB, KILLED, PAUSED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,10 +47,13 @@ class Setting:
     hosts: int = 20
     days: float = 1.0
     until_s: float = float("inf")
+    rough: float = 1.0  # so many times as many faults and commands as usual
 
     @property
     def command(self) -> str:
-        return f"python -m tests.sim --hosts {self.hosts} --days {self.days:g} --seed {self.seed}"
+        return f"python -m tests.sim --hosts {self.hosts} --days {self.days:g} --seed {self.seed}" + (
+            f" --rough {self.rough:g}" if self.rough != 1.0 else ""
+        )
 
 
 class Story:
@@ -58,13 +62,14 @@ class Story:
         self.observer = Observer()
         self.world = World(folder, setting.hosts, random.Random(setting.seed + 1), self.observer)
         self.observer.world = self.world
+        self.world.in_detail = setting.until_s < float("inf")
         self.driver = Controller(self.world, self.world.open_store("state", "ann"), "ann")
         self.stores = 1
         self.builds = 0
         self.cordoned: set[str] = set()
         self.runs = self.sweeps = self.killed = self.frozen = self.replans = 0
         self.reasons: dict[str, int] = {}
-        self.faults = Faults(self.world, random.Random(setting.seed + 2), self._stir)
+        self.faults = Faults(self.world, random.Random(setting.seed + 2), self._stir, setting.rough)
         self._stirred = asyncio.Event()
         self._busy_until = 0.0
         self._said = ""
@@ -95,8 +100,8 @@ class Story:
         fixed = {**http, "ports": (PortRequest("http", 8080),)}
         for name, replicas, cpu, more in (
             ("web", count * 6 // 10, 1200, http),
-            ("api", count * 3 // 10, 2000, {**http, "spread": "zone"}),
-            ("cache", count * 2 // 10, 500, fixed),
+            ("api", count * 3 // 10, 2000, {**http, "ready": ReadyProbe("tcp", "http"), "spread": "zone"}),
+            ("cache", count, 300, fixed),
             ("worker", count * 3 // 10, 800, {}),
         ):
             spec = JobSpec(
@@ -147,7 +152,7 @@ class Story:
     async def _persons(self) -> None:
         kinds, rates = zip(*PER_DAY, strict=True)
         while True:
-            await asyncio.sleep(self.dice.expovariate(sum(rates) / DAY_S))
+            await asyncio.sleep(self.dice.expovariate(sum(rates) * self.setting.rough / DAY_S))
             (kind,) = self.dice.choices(kinds, rates)
             self._stir()
             await kind(self)
@@ -165,7 +170,7 @@ class Story:
         if left == "limit":
             limit = frozenset(self.dice.sample(sorted(self.world.machines), len(self.world.machines) // 2))
         ending, last = await self._sweep_until_settled(limit)
-        if ending.unsettled() and any(ending.is_suspect(host) and ending.answers(host) for host in ending.hosts):
+        if ending.unsettled() and self._something_flapped(last):
             await asyncio.sleep(FLAPPING_OVER_S)
             self.world.note("what flapped has been quiet for long enough")
             ending, last = await self._sweep_until_settled(limit)
@@ -181,6 +186,12 @@ class Story:
                 host.power_on()
         await self._tidy()
 
+    @staticmethod
+    def _something_flapped(last: Ended) -> bool:
+        """Whoever flapped is held suspect for a while longer: that is as promised."""
+        verdicts = last.plan.verdicts.values() if last.plan is not None else ()
+        return any(verdict.sign is Sign.FLAPPING for verdict in verdicts)
+
     async def _sweep_until_settled(self, limit: frozenset[str] | None) -> tuple[Ending, Ended]:
         last = Ended("never ran")
         for _ in range(SWEEPS_MAX):
@@ -192,10 +203,14 @@ class Story:
         return ending, last
 
     def _leave_something(self) -> str:
-        left = self.dice.choice(("", "", "a host dead", "a host reached by its peers", "most dead", "limit"))
+        left = self.dice.choice(
+            ("", "", "a host dead", "a host hangs", "a host reached by its peers", "most dead", "limit")
+        )
         hosts = sorted(self.world.machines)
         if left == "a host dead":
             self.world.machines[self.dice.choice(hosts)].power_off()
+        if left == "a host hangs":
+            self.world.machines[self.dice.choice(hosts)].state = PAUSED
         if left == "a host reached by its peers":
             self.world.machines[self.dice.choice(hosts)].state = self.dice.choice((ONLY_PEERS, LOCKED))
         if left == "most dead":
@@ -270,7 +285,9 @@ class Story:
         what = f"deploy {name}: {word.replicas} replicas, max_unavailable {word.spec.update.max_unavailable}"
         what += f", a build that {ill}" if ill else ""
         what += f", --limit to {len(limit)} hosts" if limit else ""
-        await self._command(what, change, word, rolls=frozenset({name}))
+        await self._command(
+            what, change, word, said=lambda: self.observer.behind.add(name) if allow else None, rolls=frozenset({name})
+        )
 
     async def _scale(self) -> None:
         word = self._job()

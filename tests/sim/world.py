@@ -100,7 +100,8 @@ class Run:
     moments: int = 0
     frozen_until: float = 0.0
     frozen_from: float = 0.0
-    looked_from: float = 0.0
+    idle_from: float = 0.0  # since when no action of it is under way
+    looked_from: float = 0.0  # when the look began that its plan was made from
     orders: int = 0
     seen_ready: dict[str, set[InstanceName]] = field(default_factory=dict)  # by host, as it was told
 
@@ -303,7 +304,7 @@ class Wire(ModelLink):
         await self._met(verb, "before")
         act = (lambda: self._ordered(run, verb, what, answer)) if order else answer
         if fate is not Fate.ARRIVES:
-            world.note(f"{verb} {what} to {self.name} {fate.value}", quietly=True)
+            world.note(f"{verb} {what} to {self.name} {fate.value}")
         if fate is Fate.LATE:
             asyncio.get_running_loop().call_later(world.dice.uniform(0.5, LATE_UP_TO_S), self._arrive, act)
         if fate in (Fate.LATE, Fate.LOST):
@@ -334,6 +335,7 @@ class Wire(ModelLink):
         if machine.full and verb not in ("stop", "observe"):
             raise HostError(self.name, f"refused to {verb}: No space left on device")
         machine.fleet.orders.append((self.name, verb, what))
+        machine.fleet.note(f"    {run.name}: {verb} {what} on {self.name}", detail=True)
         before = observer.before(run, machine, verb, what)
         said = answer()
         run.orders += 1
@@ -467,9 +469,11 @@ class World(ModelFleet):
         self.folder, self.dice, self.observer = folder, dice, observer
         self.clock = Clock()
         self.down_jumps: set[str] = set()
+        self.jumps_since = -1.0  # when that changed last
         self.ills: dict[tuple[str, str], Ill] = {}  # (artifact, host); no host: on all
         self.chance_of_oddity = 0.0
         self.log: list[tuple[float, str]] = []
+        self.in_detail = False  # every order, too
         zones, bastion = "abc", Jump("10.9.9.1")
         specs = tuple(
             HostSpec(
@@ -489,8 +493,8 @@ class World(ModelFleet):
         self.refuses_start = lambda _host, _name: False
         self.kept: Any = KeptCopies(folder)
 
-    def note(self, text: str, *, quietly: bool = False) -> None:
-        if not quietly or self.chance_of_oddity:
+    def note(self, text: str, *, detail: bool = False) -> None:
+        if self.in_detail or not detail:
             self.log.append((asyncio.get_running_loop().time(), text))
 
     def fate(self, verb: str, *, order: bool) -> Fate:
