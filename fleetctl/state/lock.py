@@ -120,8 +120,9 @@ class RunLock:
             said = dump(tuple[str, ...], tuple(cut(line) for line in lines))
             connection.execute(ended.values(ended_wall=self._clock.wall(), exit_code=exit_code, lines=said))
             connection.execute(delete(locks).where(locks.c.fleet == self.fleet, locks.c.token == self._token))
-            quiet = delete(runs).where(runs.c.fleet == self.fleet, runs.c.lines == "[]")
-            connection.execute(quiet.where(runs.c.run < self.run - QUIET_RUNS_KEPT))
+            quiet = (runs.c.fleet == self.fleet, runs.c.lines == "[]", runs.c.ended_wall.is_not(None))
+            heals = delete(runs).where(*quiet, runs.c.command.like("heal%"))  # what a person typed is kept
+            connection.execute(heals.where(runs.c.run < self.run - QUIET_RUNS_KEPT))
         self._ends = Instant(float("-inf"))
         self._released = True
 

@@ -270,3 +270,13 @@ def test_of_runs_that_had_nothing_to_say_only_the_newest_are_kept(store, monkeyp
     for number in range(9):
         store.lock("prod", f"heal {number}").release(0, ("moved web.1",) if number == 2 else ())
     assert [run.command for run in store.runs("prod", newest=99)] == [f"heal {n}" for n in (8, 7, 6, 5, 2)]
+
+
+def test_a_run_that_was_killed_and_one_that_a_person_typed_are_kept_however_little_they_said(open_store, monkeypatch):
+    monkeypatch.setattr(lock_module, "QUIET_RUNS_KEPT", 3)
+    store = open_store()
+    store.lock("prod", "cordon h3").release(0)
+    open_store(here=replace(HERE, boot="the one before")).lock("prod", "heal")
+    for number in range(9):
+        store.lock("prod", f"heal {number}").release(0)
+    assert [run.command for run in store.runs("prod", newest=99)][-3:] == ["heal 5", "heal", "cordon h3"]
