@@ -134,11 +134,11 @@ class Web:
         return row_of(await self.link.observe(), self.instance)
 
 
-async def serving(hosts: Hosts, link: HostLink) -> Web:
-    """Claimed, started and ready."""
+async def serving(hosts: Hosts, link: HostLink, **changes: Any) -> Web:
+    """Claimed, started and ready. `changes` are those of its spec."""
     await claimed(link)
     web = Web(hosts, link, Program.SERVES)
-    await web.start()
+    await web.start(**changes)
     await web.ready()
     return web
 
@@ -439,6 +439,21 @@ async def what_is_stopped_ends_and_keeps_its_reason_and_its_name(hosts):
     assert (row.phase, row.reason, row.pid, row.ready_for_s) == (Phase.STOPPED, "enough", None, None)
     assert names(report) == [WEB]
     assert web.port not in report.ports_in_use
+
+
+@promise
+async def what_is_stopped_serves_on_until_its_drain_is_over(hosts):
+    async with linked(hosts, "h1") as one, linked(hosts, "h2") as other:
+        web = await serving(hosts, other, stop={"signal": "TERM", "timeout_s": 5.0, "drain_s": 2.0})
+        address, _ = hosts.place("h2")
+        asked = (Question(about="h2", witness="h1", address=address, port=web.port, kind="http", timeout_s=1.0),)
+        begun = asyncio.get_running_loop().time()
+        stopping = await web.stop()
+        assert (stopping.phase, stopping.ready_for_s) == (Phase.STOPPING, None)
+        assert [answer.said for answer in await one.probe(asked)] == [Said.YES]
+        await web.stopped()
+        assert asyncio.get_running_loop().time() - begun >= 2.0
+        assert [answer.said for answer in await one.probe(asked)] == [Said.NO]
 
 
 @promise

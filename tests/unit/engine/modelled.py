@@ -106,6 +106,7 @@ class Machine:
     rows: dict[InstanceName, InstanceReport] = field(default_factory=dict)
     began: dict[InstanceName, float] = field(default_factory=dict)
     specs: dict[InstanceName, dict[str, Any]] = field(default_factory=dict)
+    drained_at: dict[InstanceName, float] = field(default_factory=dict)  # of what was stopped and serves on
     tried: dict[str, Reach] = field(default_factory=dict)
     agent: int = 1  # which one, counted from 1: links end with it
     tries_neighbours: bool = True
@@ -119,8 +120,11 @@ class Machine:
         return asyncio.get_running_loop().time()
 
     def row(self, name: InstanceName) -> InstanceReport:
-        """As of now: what runs gets ready by itself, unless its artifact is a bad one."""
+        """As of now: what runs gets ready by itself, unless its artifact is a bad one; what drains ends."""
         row = self.rows[name]
+        if row.phase is Phase.STOPPING and self.now() >= self.drained_at[name]:
+            self.serial += 1
+            row = self.rows[name] = replace(row, phase=Phase.STOPPED, pid=None)
         if row.phase is Phase.STARTING and self.fleet.crashes(self.spec.name, name):
             return self.crash_loop(row)
         if row.phase is not Phase.STARTING or self.program(name) in self.fleet.never_ready:
@@ -149,7 +153,9 @@ class Machine:
 
     def runs(self) -> list[InstanceName]:
         """What has a process, whether anybody can see it or not."""
-        return [] if self.state == KILLED else [name for name, row in self.rows.items() if row.phase.wants_to_run]
+        if self.state == KILLED:
+            return []
+        return [name for name in self.rows if (phase := self.row(name).phase).wants_to_run or phase is Phase.STOPPING]
 
     def power_off(self) -> None:
         self.state = KILLED
@@ -161,6 +167,7 @@ class Machine:
             self.agent += 1
             self.serial += 1
             self.began |= {name: self.now() for name in self.rows}
+            self.drained_at = dict.fromkeys(self.drained_at, self.now())
         self.state = UP
 
     def kill_agent(self) -> None:
@@ -179,7 +186,10 @@ class Machine:
         if kind == "banner":
             return self.state in (UP, ONLY_PEERS) and port == self.spec.port
         listens = {
-            number for name in self.runs() if self.row(name).phase is Phase.READY for _, number in self.rows[name].ports
+            number
+            for name in self.runs()
+            if self.row(name).phase in (Phase.READY, Phase.STOPPING)
+            for _, number in self.rows[name].ports
         }
         accepts_for_the_dead = self.state == PAUSED and kind == "tcp"
         return (self.state in (UP, ONLY_PEERS, REFUSED) or accepts_for_the_dead) and port in listens
@@ -309,9 +319,11 @@ class ModelLink:
             assert reason
             known = machine.known(instance)
             machine.admit(generation, author)
-            if known.phase is not Phase.STOPPED:
+            if known.phase not in (Phase.STOPPED, Phase.STOPPING):
                 machine.serial += 1
-                machine.rows[instance] = replace(known, phase=Phase.STOPPED, pid=None, ready_for_s=None, reason=reason)
+                drain_s = machine.specs[instance].get("stop", {}).get("drain_s", 0.0)
+                machine.drained_at[instance] = machine.now() + drain_s
+                machine.rows[instance] = replace(known, phase=Phase.STOPPING, ready_for_s=None, reason=reason)
             return machine.row(instance)
 
         return await self._message("stop", str(instance), stopped, order=True)
