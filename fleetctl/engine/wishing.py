@@ -76,7 +76,8 @@ class Wished:
 
 
 def lay_over(memory: Memory, change: Change) -> Wished:
-    """Raises UsageError where a job or a host that is named is not known, or a job is another playbook's."""
+    """Raises UsageError where a job that is named is not known, or is another playbook's, or is stopped and to be
+    restarted."""
     jobs = dict(memory.jobs)
     notices: dict[str, list[str]] = {}
     releases = _deploy(jobs, change, notices)
@@ -86,6 +87,8 @@ def lay_over(memory: Memory, change: Change) -> Wished:
         _rewish(jobs, job, stopped=False)
     for job in change.restarts:
         _rewish(jobs, job)
+        if jobs[job].wish.stopped:
+            raise UsageError(f"{job} is stopped: there is nothing to restart", hint=f"fleetctl start {job}")
     for job, replicas in change.scales:
         _rewish(jobs, job, replicas=replicas, scaled=True)
     wishes = tuple(

@@ -45,6 +45,13 @@ def test_going_back_to_an_older_content_is_a_new_release():
     assert [release.number for release in back.releases] == [3]
 
 
+def test_a_restart_of_a_stopped_job_is_refused_with_what_to_do():
+    stopped = lay_over(deployed(Build(WEB, A)).memory, Change(stops=("web",))).memory
+    with pytest.raises(UsageError, match="web is stopped: there is nothing to restart") as caught:
+        lay_over(stopped, Change(restarts=("web",)))
+    assert caught.value.hint == "fleetctl start web"
+
+
 def test_a_stopped_job_keeps_its_release_and_a_deploy_starts_it():
     stopped = lay_over(deployed(Build(WEB, A)).memory, Change(stops=("web",)))
     assert stopped.wishes[0].stopped
