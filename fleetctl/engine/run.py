@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,7 @@ class _Run:
         self.lost: dict[str, Unreachable] = {}
         self.answers: tuple[Answer, ...] = ()
         self.failed: set[StepKey] = set()
+        self.mute: Counter[str] = Counter()  # how many claims a host gave no answer to
         self.results: list[ActionResult] = []
         self.teller = Teller(means.store, lock, means.notify, means.clock)
         self.unready: frozenset[InstanceName] = frozenset()  # awaited in vain since the last look
@@ -261,7 +263,8 @@ class _Run:
     async def _claim(self, sweep: _Sweep, blob: dict[str, Any]) -> bool:
         """Raise the guard of every reachable host in one message each; whether all took it.
 
-        One that can't, as for want of disk, is left alone for the rest of the run: look again, and plan without it.
+        One that can't, as for want of disk, or that gave no answer three times is left alone for the rest of the run:
+        look again, and plan without it.
         """
         means = self.means
         self.lock.assert_held()
@@ -270,12 +273,17 @@ class _Run:
         refused = sorted(ended.values(), key=_most_telling_first)
         if refused and not isinstance(refused[0], HostError):
             raise refused[0]
-        unable = [error for error in refused if isinstance(error, HostError) and not _asks_for_another_look(error)]
+        self.mute.update(error.host for error in refused if isinstance(error, UnansweredError))
+        unable = [error for error in refused if isinstance(error, HostError) and self._is_unable(error)]
         for error in unable:
             self.lost[error.host] = Unreachable(Silence.AGENT, error.reason, tries=0, hint=error.hint)  # it answered
         if refused and not unable:
             raise refused[0]
         return not refused
+
+    def _is_unable(self, error: HostError) -> bool:
+        """One that answers when it is looked at, and no claim, keeps nobody else from being healed."""
+        return not _asks_for_another_look(error) or self.mute[error.host] >= CLAIMS_MAX
 
     def _cannot_claim(self, error: HostError, sweep: _Sweep) -> FleetctlError:
         return FleetctlError(

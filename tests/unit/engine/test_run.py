@@ -15,6 +15,7 @@ from fleetctl.errors import (
     FleetctlError,
     StaleOrderError,
     StateError,
+    UnansweredError,
     UsageError,
     YieldError,
 )
@@ -344,6 +345,24 @@ async def test_a_host_that_can_not_write_down_a_claim_is_left_alone_and_the_othe
     assert result.exit_code is ExitCode.DEGRADED
     assert "No space left" in result.verdicts[full].evidence
     fleet.machines[lost].power_off()
+    assert sorted(fleet.running()) == FOUR
+
+
+@story
+async def test_a_host_that_answers_all_but_claims_is_left_alone_and_the_others_are_healed(fleet):
+    await fleet.deploy(web())
+    hosts = fleet.hosts_of()
+    mute, lost = hosts["web.0"], hosts["web.1"]
+
+    def says_nothing():
+        fleet.at(mute, "claim", "before", says_nothing)
+        raise UnansweredError(mute, "no answer to the claim in 10 s")
+
+    fleet.at(mute, "claim", "before", says_nothing)
+    fleet.machines[lost].power_off()
+    result = await fleet.heal()
+    assert result.exit_code is ExitCode.DEGRADED
+    assert "no answer to the claim" in result.verdicts[mute].evidence
     assert sorted(fleet.running()) == FOUR
 
 
