@@ -24,6 +24,7 @@ from fleetctl.model.memory import Cordon
 from fleetctl.model.plan import Stop
 from fleetctl.model.template import Template
 from fleetctl.model.verdict import Health
+from fleetctl.state.handover import unpack
 from fleetctl.state.store import Store
 from tests.unit.engine.modelled import (
     CUT,
@@ -298,7 +299,7 @@ async def test_a_changed_wish_alone_is_claimed_and_the_same_one_again_is_not(fle
     change, count = Change(cordons=(("h1", Cordon("ann", 5.0)),)), len(fleet.orders)
     assert (await fleet.run(change)).exit_code is ExitCode.AS_WISHED
     assert [verb for _, verb, _ in fleet.orders_since(count)] == ["claim"] * 5
-    assert all("h1" in machine.wishes["cordons"] for machine in fleet.machines.values())
+    assert all("h1" in unpack(machine.wishes).cordons for machine in fleet.machines.values())
     count = len(fleet.orders)
     await fleet.run(change)
     assert fleet.orders_since(count) == []
