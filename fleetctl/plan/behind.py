@@ -85,11 +85,7 @@ def is_trusted(draft: Draft, job: WantedJob) -> bool:
     remembered = draft.scene.memory.jobs.get(job.name)
     if remembered is not None and job.release.number in remembered.good:
         return True
-    running = [
-        [copy for copy in draft.scene.of_replica(replica) if copy.row.phase.wants_to_run]
-        for replica in replicas_of(job)
-    ]
-    newest = [copies[0] for copies in running if copies]
+    newest = [live[0] for replica in replicas_of(job) if (live := draft.scene.live(replica))]
     return all(runs_like(job, copy.row, job.release) or job.name in draft.behind.get(copy.host, ()) for copy in newest)
 
 
