@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetctl.plan.failures import BAD_FROM_HOSTS, failed_hosts
-from fleetctl.plan.scene import release_of, release_to_start, runs_like
+from fleetctl.plan.scene import release_of, release_to_start, replicas_of, runs_like
 
 if TYPE_CHECKING:
     from fleetctl.model.desired import WantedJob
@@ -29,6 +29,7 @@ def is_avoided_there(scene: Scene, job: WantedJob, release: Release, host: str) 
 def moves_off(scene: Scene, job: WantedJob, replica: ReplicaName) -> bool:
     """Whether a replica is to be moved to another host, for its newest copy keeps crashing and none serves.
 
+    Not while the job crashes on other hosts too: that is no host's fault, and those that are left would get it all.
     What runs another release than a heal starts is left of a rollout: a person's next deploy goes on with that.
     """
     live = scene.live(replica)
@@ -42,6 +43,7 @@ def moves_off(scene: Scene, job: WantedJob, replica: ReplicaName) -> bool:
         and is_avoided_there(scene, job, release, newest.host)
         and not bad_on(scene, job, newest.replica, release)
         and _still_crashes(scene, job, newest, release)
+        and not _crashes_elsewhere(scene, job, newest.host)
     )
 
 
@@ -60,6 +62,18 @@ def bad_release(job: WantedJob, replica: ReplicaName, release: Release | None, h
     return (
         f"{replica} of release {number} failed on {where}: a bad release is not moved any more: "
         f"deploy another (see fleetctl logs {job.name})"
+    )
+
+
+def _crashes_elsewhere(scene: Scene, job: WantedJob, host: str) -> bool:
+    """Whether a copy of the job that is not ready is on another host on which what it runs keeps failing."""
+    return any(
+        copy.host != host
+        and not copy.is_ready
+        and (release := release_of(job, copy.row)) is not None
+        and is_avoided_there(scene, job, release, copy.host)
+        for replica in replicas_of(job)
+        for copy in scene.live(replica)
     )
 
 

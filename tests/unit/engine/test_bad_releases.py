@@ -83,6 +83,21 @@ async def test_all_of_them_crash_as_when_what_they_need_is_down_and_come_back_wi
 
 
 @story
+async def test_what_crashes_on_several_hosts_at_once_is_not_herded_onto_the_ones_that_are_left(fleet):
+    """What they need is down, and that is no host's fault: moved, all four would end up on the fifth."""
+    await fleet.deploy(web())
+    before = fleet.hosts_of()
+    fleet.crashes = lambda host, name: True
+    result, _ = await heals(fleet, 12)
+    assert result.exit_code is ExitCode.DEGRADED
+    assert fleet.hosts_of() == before
+    fleet.crashes = lambda host, name: False
+    result, _ = await heals(fleet, 2)
+    assert (result.exit_code, fleet.hosts_of()) == (ExitCode.AS_WISHED, before)
+    one_each(fleet)
+
+
+@story
 async def test_each_crash_is_counted_once_however_often_it_is_looked_at(fleet):
     await fleet.deploy(web())
     machine = fleet.machines[fleet.hosts_of()["web.1"]]
