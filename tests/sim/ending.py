@@ -68,7 +68,7 @@ class Ending:
         word, copies = self.observer.words[replica.job], self.copies.get(replica, [])
         silent = [host for host in self.hosts if not self.answers(host)]
         yield TOO_MUCH, len(silent) * 100 >= 55 * len(self.hosts)
-        yield SUSPECT, any(self.is_suspect(host) for host, _ in copies)
+        yield SUSPECT, any(self.is_suspect(host) for host, _ in copies) or self._is_behind_a_broken_path(replica)
         yield BAD_RELEASE, self._is_bad(replica, word, copies)
         yield LIMIT, self.limit is not None
         fits = [host for host in self.hosts if self._fits(host, word)]
@@ -88,6 +88,15 @@ class Ending:
             for host, name in copies
             if not host.serves(name)
             for where in ("", *([host.spec.name] if serves else []))
+        )
+
+    def _is_behind_a_broken_path(self, replica: ReplicaName) -> bool:
+        """Where all hosts behind one jump host fail, or the only one, it may be the path: none of them is lost."""
+        return any(
+            host.spec.jumps
+            and not any(self.answers(other) for other in self.hosts if other.spec.jumps == host.spec.jumps)
+            for host in self.hosts
+            if any(name.replica == replica and row.phase.wants_to_run for name, row in host.rows.items())
         )
 
     def answers(self, host: Host) -> bool:

@@ -198,11 +198,19 @@ class Observer:
             for index in range(word.replicas)
             if any(n != name for n in self._serving_or_told(run, ReplicaName(name.job, index)))
         ]
-        if len(up) < word.replicas - word.allowed_down:
+        excused = self._excused(run, name.job, {*range(word.replicas)} - {*up})
+        if len(up) + len(excused) < word.replicas - word.allowed_down:
             raise BrokenError(
                 f"{name} on {host.spec.name} is stopped by {run.name}: {len(up)} of {word.replicas} are left, "
                 f"{word.allowed_down} may be down"
             )
+
+    def _excused(self, run: Run, job: str, down: set[int]) -> set[int]:
+        """What is down on silent hosts, where a person said that so many of those don't count."""
+        silent = [host for host in self.hosts() if host.spec.name not in run.seen_ready]
+        if len(silent) > run.allow:
+            return set()
+        return {name.replica.index for host in silent for name in host.rows if name.job == job} & down
 
     def _may_stop_first(self, run: Run, host: Host, name: InstanceName) -> bool:
         """Only where a person has it replaced; a heal stops no only instance."""

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 ACT_S = 4 * 3600.0
 CALM_S = 1800.0  # of each act: its end
-BUSY_S = 900.0  # so long after anything happened cron looks every minute, else less often
-QUIET_EVERY_S = 600.0
+BUSY_S = 600.0  # so long after anything happened cron looks every minute, else less often
+QUIET_EVERY_S = 900.0
 SWEEPS_MAX = 5
 ODDITIES = 0.004  # of all messages
 KILLED_RUNS, FROZEN_RUNS = 0.02, 0.01
@@ -237,14 +237,15 @@ class Story:
         if self.cordoned:
             await self._uncordon()
         await self._run("heal", Change())
+        well = True
         for _, word in sorted(self.observer.words.items()):
-            await self._deploy(replace(word, artifact=self._build(), stopped=False))
+            well = (await self._deploy(replace(word, artifact=self._build(), stopped=False))).went_well and well
         last = await self._run("heal", Change())
         unsettled = Ending(self.observer, set(), None).unsettled()
         room = {replica for replica in unsettled if Ending(self.observer, set(), None).reason(replica) != "no room"}
         if room:
             raise BrokenError(f"at the very end: {unsettled}")
-        if not unsettled and not last.went_well:
+        if well and not unsettled and not last.went_well:
             raise BrokenError(f"all is as wished, and the last heal says {last.how}")
 
     # -- what persons type
@@ -274,7 +275,7 @@ class Story:
             limit = frozenset(self.dice.sample(sorted(self.world.machines), max(1, len(self.world.machines) // 3)))
         await self._deploy(Word(spec, artifact, replicas), limit=limit, allow=self.dice.choice((0, 0, 0, 2)))
 
-    async def _deploy(self, word: Word, limit: frozenset[str] | None = None, allow: int = 0) -> None:
+    async def _deploy(self, word: Word, limit: frozenset[str] | None = None, allow: int = 0) -> Ended:
         name, word = word.spec.name, replace(word, replicas=word.spec.replicas)  # what was scaled by hand is over
         change = Change((Build(word.spec, word.artifact),), owner=f"{name}.yml", limit=limit, allow_unreachable=allow)
         ill = " and ".join(
@@ -285,13 +286,14 @@ class Story:
         what = f"deploy {name}: {word.replicas} replicas, max_unavailable {word.spec.update.max_unavailable}"
         what += f", a build that {ill}" if ill else ""
         what += f", --limit to {len(limit)} hosts" if limit else ""
-        await self._command(
+        what += f", --allow-unreachable {allow}" if allow else ""
+        return await self._command(
             what, change, word, said=lambda: self.observer.behind.add(name) if allow else None, rolls=frozenset({name})
         )
 
     async def _scale(self) -> None:
         word = self._job()
-        replicas = max(1, word.replicas + self.dice.choice((-3, -1, 1, 2, 5)))
+        replicas = min(len(self.world.machines), max(1, word.replicas + self.dice.choice((-3, -1, 1, 2, 5))))
         name = word.spec.name
         await self._command(
             f"scale {name} {replicas}", Change(scales=((name, replicas),)), replace(word, replicas=replicas)
@@ -382,7 +384,7 @@ class Story:
         *,
         said: Callable[[], None] | None = None,
         rolls: frozenset[str] = frozenset(),
-    ) -> None:
+    ) -> Ended:
         def count() -> None:
             if word is not None:
                 self.observer.words[word.spec.name] = word
@@ -396,6 +398,7 @@ class Story:
             await asyncio.sleep(20.0)
         if ended.went_well and not self.world.chance_of_oddity:
             await self._stays(what)
+        return ended
 
     async def _stays(self, what: str) -> None:
         """A full plan, carried out, replans to nothing."""
@@ -413,7 +416,7 @@ class Story:
         rolls: frozenset[str] = frozenset(),
         by: Controller | None = None,
     ) -> Ended:
-        work, driver = Run(what, rolls, words), by or self.driver
+        work, driver = Run(what, rolls, change.allow_unreachable, words), by or self.driver
         if self.world.chance_of_oddity and self.dice.random() < (KILLED_RUNS if what == "heal" else 4 * KILLED_RUNS):
             work.kill_at = self.dice.randint(1, 8 * len(self.world.machines))
         elif self.world.chance_of_oddity and self.dice.random() < FROZEN_RUNS:

@@ -131,14 +131,14 @@ MUTANTS: tuple[tuple[Callable[[pytest.MonkeyPatch], None], str], ...] = (
     (more_than_the_budget, "are left"),
     (what_is_down_already_is_not_counted, "are left"),
     (superseded_before_the_newer_was_ready, "nothing else of it serves|are left"),
-    (superseded_never, "for no good reason"),
+    (superseded_never, "for no good reason|serves"),
     (the_epoch_is_not_raised, ""),
     (heal_rolls, "serves|nothing else of it"),
     (suspect_is_treated_as_lost, "lives"),
     (witnesses_are_ignored, "lives"),
     (a_connect_proves_life_on_a_hung_host, "for no good reason"),
     (room_is_not_counted, "more than it has"),
-    (ports_are_not_counted, "given twice"),
+    (ports_are_not_counted, "that is held|given twice"),
     (input_order_counts, "order of the input"),
     (a_plan_never_comes_to_an_end, "serves|more to do|nothing else"),
     (what_is_missing_is_not_started, "for no good reason"),
@@ -147,7 +147,7 @@ MUTANTS: tuple[tuple[Callable[[pytest.MonkeyPatch], None], str], ...] = (
 
 @pytest.mark.parametrize(("mutant", "said"), MUTANTS, ids=[mutant.__name__ for mutant, _ in MUTANTS])
 def test_a_mutant_is_seen_through(mutant, said, monkeypatch):
-    monkeypatch.setattr(engine, "_distrust", lambda *_: None)
+    monkeypatch.setattr(engine, "distrust", lambda *_: None)
     mutant(monkeypatch)
     failed = next((played for played in map(play, STORIES) if played.error is not None), None)
     assert failed is not None, "no story tells of it"

@@ -93,6 +93,7 @@ class Run:
 
     name: str
     rolls: frozenset[str] = frozenset()  # the jobs whose instances it may replace
+    allow: int = 0  # so many silent hosts don't count against a budget
     words: Callable[[], None] | None = None  # makes a person's words count; called once they are written down
     kill_at: int | None = None  # the how many-th moment is its last
     freeze_at: int | None = None
