@@ -19,6 +19,7 @@ def test_three_of_five_killed_is_for_a_human_to_force(fleet):
     with fleet.nothing_moves(exit_code=3, besides=killed):
         pass
 
-    fleet.heal("--force").ends(4)
+    forced = fleet.heal("--force").ends(3)
+    assert "common cause" in forced.stdout, "three at once: the work moved, and a human is told"
     fleet.await_all_answer(besides=killed)
     assert len(fleet.programs(besides=killed)) == 4
