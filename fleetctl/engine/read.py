@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fleetctl.engine.look import look
@@ -19,6 +19,7 @@ from fleetctl.model.plan import Answer, Plan
 from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.snapshot import Snapshot
 from fleetctl.model.verdict import HostVerdict
+from fleetctl.plan.failures import not_overcome
 from fleetctl.plan.ownership import one_name_each, other_driver
 from fleetctl.plan.reconcile import make_plan
 from fleetctl.plan.verdicts import verdicts
@@ -60,6 +61,7 @@ async def view(means: Means, change: Change) -> View:
         await means.links.close()
     memory = forget_old_names(means.fleet, named.memory, snapshot)
     now = means.clock.now()
+    memory = replace(memory, failures=not_overcome(memory.failures, snapshot, means.fleet, now))
     judged = verdicts(wanted, snapshot, seen.answers, memory, now)
     if elsewhere is None:
         refuse(wanted, snapshot, judged, memory)

@@ -38,7 +38,7 @@ from fleetctl.model.plan import Action, Answer, Plan, Start, StepKey, Upload, st
 from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.snapshot import Silence, Snapshot, Unreachable
 from fleetctl.model.verdict import HostVerdict
-from fleetctl.plan.failures import new_failures
+from fleetctl.plan.failures import new_failures, not_overcome
 from fleetctl.plan.outcome import exit_code, newly_good
 from fleetctl.plan.ownership import one_name_each, other_driver, owes_a_claim, own_hosts, refuse_shared_roots
 from fleetctl.plan.reconcile import make_plan
@@ -206,6 +206,7 @@ class _Run:
         now = means.clock.now()
         failures = new_failures(memory, snapshot, self.unready, wanted, now)
         memory = with_failures(memory, failures, forgiven=self.change.forgives)
+        memory = replace(memory, failures=not_overcome(memory.failures, snapshot, means.fleet, now))
         judged = verdicts(wanted, snapshot, seen.answers, memory, now)
         if self.pending:  # later, what can't be kept any more is held back: something was touched
             refuse(wanted, snapshot, judged, memory)

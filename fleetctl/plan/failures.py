@@ -56,6 +56,21 @@ def new_failures(
     return tuple(sorted(found, key=lambda failure: failure.at))
 
 
+def not_overcome(failures: tuple[Failure, ...], snapshot: Snapshot, fleet: str, now: Instant) -> tuple[Failure, ...]:
+    """Those that still count: not what was before the release got ready there and stayed so for five minutes."""
+    well_since: dict[Pair, Instant] = {}
+    for host, seen in snapshot.reachable().items() if failures else ():
+        for row in seen.report.instances if seen.report.is_open_to(fleet) else ():
+            if row.phase is Phase.READY and row.ready_for_s is not None and row.ready_for_s >= WINDOW_S:
+                pair, since = (row.name.job, row.release, host), Instant(now - row.ready_for_s)
+                well_since[pair] = max(since, well_since.get(pair, since))
+    return tuple(
+        failure
+        for failure in failures
+        if failure.at > well_since.get((failure.replica.job, failure.release, failure.host), float("-inf"))
+    )
+
+
 def is_avoided(memory: Memory, job: str, release: int, host: str) -> bool:
     """Whether this release failed there five times within five minutes of the remembered hour, whichever replica.
 

@@ -98,6 +98,22 @@ async def test_what_crashes_on_several_hosts_at_once_is_not_herded_onto_the_ones
 
 
 @story
+async def test_hosts_on_which_it_serves_again_get_the_work_of_one_that_dies(tmp_path):
+    fleet = ModelFleet(tmp_path, count=4)
+    await fleet.deploy(web())
+    fleet.crashes = lambda host, name: True
+    await heals(fleet, 6)
+    fleet.crashes = lambda host, name: False
+    for machine in fleet.machines.values():
+        machine.began |= {name: machine.now() for name in machine.runs()}
+    await heals(fleet, 8)
+    fleet.machines["h1"].power_off()
+    result, _ = await heals(fleet, 1)
+    assert result.exit_code is ExitCode.UNREACHED
+    one_each(fleet)
+
+
+@story
 async def test_each_crash_is_counted_once_however_often_it_is_looked_at(fleet):
     await fleet.deploy(web())
     machine = fleet.machines[fleet.hosts_of()["web.1"]]

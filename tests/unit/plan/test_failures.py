@@ -10,7 +10,7 @@ from fleetctl.model.memory import Failure, HostMemory
 from fleetctl.model.plan import HeldKind, Start, Stop
 from fleetctl.model.replica import InstanceName, ReplicaName
 from fleetctl.model.snapshot import Phase, Problem, ProblemKind
-from fleetctl.plan.failures import PER_LOOK_MAX, failed_hosts, is_avoided, is_bad, new_failures
+from fleetctl.plan.failures import PER_LOOK_MAX, failed_hosts, is_avoided, is_bad, new_failures, not_overcome
 from tests.unit.plan.fleets import Fleet, actions, broken, instance, job, names
 
 NOW = 10_000.0
@@ -143,6 +143,16 @@ def test_any_replicas_failures_count_for_the_pair_and_only_its_own_for_the_repli
     fleet.failures = failed("h1", 1, 2, 3) + failed("h1", 4, 5, replica="web.0")
     assert is_avoided(fleet.memory(), "web", 1, "h1")
     assert failed_hosts(fleet.memory(), WEB_1, 1) == ()
+
+
+@pytest.mark.parametrize(
+    ("ready_for_s", "left"),
+    [(299.0, ("h1", "h2")), (400.0, ("h2",)), (600.0, ("h1", "h2"))],
+)
+def test_what_failed_before_the_release_was_ready_there_for_five_minutes_counts_no_more(fleet, ready_for_s, left):
+    fleet.put("h1", instance("web.0@6", ready_for_s=ready_for_s))
+    failures = failed("h1", NOW - 500.0) + failed("h2", NOW - 500.0)
+    assert tuple(one.host for one in not_overcome(failures, fleet.snapshot(), "test", NOW)) == left
 
 
 def test_one_final_failure_or_five_crashes_and_a_host_is_one_where_it_failed(fleet):
