@@ -61,7 +61,7 @@ async def view(means: Means, change: Change) -> View:
         await means.links.close()
     memory = forget_old_names(means.fleet, named.memory, snapshot)
     now = means.clock.now()
-    memory = replace(memory, failures=not_overcome(memory.failures, snapshot, means.fleet, now))
+    memory = replace(memory, failures=not_overcome(memory, snapshot, means.fleet, now))
     judged = verdicts(wanted, snapshot, seen.answers, memory, now)
     if elsewhere is None:
         refuse(wanted, snapshot, judged, memory)

@@ -206,7 +206,7 @@ class _Run:
         now = means.clock.now()
         failures = new_failures(memory, snapshot, self.unready, wanted, now)
         memory = with_failures(memory, failures, forgiven=self.change.forgives)
-        memory = replace(memory, failures=not_overcome(memory.failures, snapshot, means.fleet, now))
+        memory = replace(memory, failures=not_overcome(memory, snapshot, means.fleet, now))
         judged = verdicts(wanted, snapshot, seen.answers, memory, now)
         if self.pending:  # later, what can't be kept any more is held back: something was touched
             refuse(wanted, snapshot, judged, memory)

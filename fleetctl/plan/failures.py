@@ -56,18 +56,29 @@ def new_failures(
     return tuple(sorted(found, key=lambda failure: failure.at))
 
 
-def not_overcome(failures: tuple[Failure, ...], snapshot: Snapshot, fleet: str, now: Instant) -> tuple[Failure, ...]:
-    """Those that still count: not what was before the release got ready there and stayed so for five minutes."""
+def not_overcome(memory: Memory, snapshot: Snapshot, fleet: str, now: Instant) -> tuple[Failure, ...]:
+    """Those that still count: not what was before the release got ready there and stayed so for five minutes; nor
+    those of a replica on a host that does not answer, where it was ready when last seen: that host is what failed."""
+    if not memory.failures:
+        return ()
+    answers = snapshot.reachable()
+    served = {
+        (row.name.replica, row.release, host)
+        for host, known in memory.hosts.items()
+        for row in (known.instances if host not in answers else ())
+        if row.phase is Phase.READY
+    }
     well_since: dict[Pair, Instant] = {}
-    for host, seen in snapshot.reachable().items() if failures else ():
+    for host, seen in answers.items():
         for row in seen.report.instances if seen.report.is_open_to(fleet) else ():
             if row.phase is Phase.READY and row.ready_for_s is not None and row.ready_for_s >= WINDOW_S:
                 pair, since = (row.name.job, row.release, host), Instant(now - row.ready_for_s)
                 well_since[pair] = max(since, well_since.get(pair, since))
     return tuple(
         failure
-        for failure in failures
+        for failure in memory.failures
         if failure.at > well_since.get((failure.replica.job, failure.release, failure.host), float("-inf"))
+        and (failure.replica, failure.release, failure.host) not in served
     )
 
 

@@ -114,6 +114,22 @@ async def test_hosts_on_which_it_serves_again_get_the_work_of_one_that_dies(tmp_
 
 
 @story
+async def test_one_that_failed_on_two_hosts_and_served_again_is_started_elsewhere_once_its_host_dies(fleet):
+    await fleet.deploy(web())
+    fleet.crashes = lambda host, name: name.replica.index == 1
+    result, _ = await heals(fleet, 12)
+    assert held(result, HeldKind.BAD_RELEASE)
+    fleet.crashes = lambda host, name: False
+    for machine in fleet.machines.values():
+        machine.began |= {name: machine.now() for name in machine.runs()}
+    await heals(fleet, 10)
+    fleet.machines[fleet.hosts_of()["web.1"]].power_off()
+    result, _ = await heals(fleet, 1)
+    assert result.exit_code is ExitCode.UNREACHED
+    one_each(fleet)
+
+
+@story
 async def test_each_crash_is_counted_once_however_often_it_is_looked_at(fleet):
     await fleet.deploy(web())
     machine = fleet.machines[fleet.hosts_of()["web.1"]]

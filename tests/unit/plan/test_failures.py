@@ -152,7 +152,12 @@ def test_any_replicas_failures_count_for_the_pair_and_only_its_own_for_the_repli
 def test_what_failed_before_the_release_was_ready_there_for_five_minutes_counts_no_more(fleet, ready_for_s, left):
     fleet.put("h1", instance("web.0@6", ready_for_s=ready_for_s))
     failures = failed("h1", NOW - 500.0) + failed("h2", NOW - 500.0)
-    assert tuple(one.host for one in not_overcome(failures, fleet.snapshot(), "test", NOW)) == left
+    assert (
+        tuple(
+            one.host for one in not_overcome(replace(fleet.memory(), failures=failures), fleet.snapshot(), "test", NOW)
+        )
+        == left
+    )
 
 
 def test_one_final_failure_or_five_crashes_and_a_host_is_one_where_it_failed(fleet):
