@@ -11,7 +11,7 @@ from fleetctl.model.snapshot import Unreachable
 from fleetctl.plan.scene import Standing, replicas_of, runs_like
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from fleetctl.model.desired import WantedJob
     from fleetctl.model.replica import ReplicaName
@@ -19,35 +19,28 @@ if TYPE_CHECKING:
     from fleetctl.plan.scene import Copy, Scene
 
 
-def excused(scene: Scene) -> frozenset[str]:
-    """The silent hosts, by name, at most so many as were allowed, that don't count against the budget of a deploy."""
-    if not scene.desired.allow_unreachable:
-        return frozenset()
-    missed = {
-        host
-        for job in scene.jobs
-        if job.rolls
-        for replica in replicas_of(job)
-        for host in (*(copy.host for copy in scene.of_replica(replica) if copy.is_unknown), lost_on(scene, replica))
-    }
-    silent = {host for host in missed if isinstance(scene.snapshot.hosts.get(host), Unreachable)}
-    return frozenset(sorted(silent)[: scene.desired.allow_unreachable])
+def excused(draft: Draft) -> frozenset[str]:
+    """The silent hosts, by name, at most so many as were allowed, that don't count against the budget of a deploy: of
+    those alone that some replica is down for after the plan so far."""
+    missed = {host for replica in draft.down for host in draft.missed.get(replica, ())}
+    return frozenset(sorted(missed)[: draft.scene.desired.allow_unreachable])
 
 
-def lost_on(scene: Scene, replica: ReplicaName) -> str:
-    """The lost host that took it along: its newest copy was there, and none runs, or may, anywhere else."""
+def missed_on(scene: Scene, replica: ReplicaName) -> frozenset[str]:
+    """The silent hosts for which a replica is down: where it may run, or the lost one that took it along, which had its
+    newest copy. None where anything else is known of it."""
     copies = scene.of_replica(replica)
-    if not copies or any(copy.is_live or copy.is_unknown for copy in copies):
-        return ""
-    gone = copies[0].standing is Standing.LOST and copies[0].row.phase.wants_to_run
-    return copies[0].host if gone else ""
+    unknown = frozenset(copy.host for copy in copies if copy.is_unknown)
+    lost = copies and copies[0].standing is Standing.LOST and copies[0].row.phase.wants_to_run
+    hosts = unknown or (frozenset({copies[0].host}) if lost else frozenset())
+    silent = all(isinstance(scene.snapshot.hosts.get(host), Unreachable) for host in hosts)
+    return hosts if silent and not any(copy.is_live for copy in copies) else frozenset()
 
 
-def left_behind(scene: Scene) -> dict[str, frozenset[str]]:
+def left_behind(scene: Scene, spared: Collection[str] = ()) -> dict[str, frozenset[str]]:
     """By host, the jobs that are to be brought up to date there: those that a deploy did not wait for, now or before,
     and of which something else than the wished release is there still. The whole truth after this look: a host
-    without an entry is behind with nothing."""
-    spared = excused(scene)
+    without an entry is behind with nothing. `spared` are the silent hosts that this deploy does not wait for."""
     marked = {name for known in scene.memory.hosts.values() for name in known.behind}
     found: dict[str, set[str]] = {}
     for job in scene.jobs:

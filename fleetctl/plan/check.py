@@ -18,7 +18,7 @@ from fleetctl.model.replica import InstanceName, ReplicaName
 from fleetctl.model.snapshot import HostReport, InstanceReport, Phase, Reachable, Snapshot
 from fleetctl.model.verdict import Health, HostVerdict
 from fleetctl.plan.check_failures import bad_start, is_left
-from fleetctl.plan.check_grounds import Grounds, is_like, spared
+from fleetctl.plan.check_grounds import Grounds, is_like, missed
 from fleetctl.plan.check_host import Thing, capacity, placement, ports
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ class _Walk:
     down: dict[str, set[ReplicaName]] = field(default_factory=dict)  # wished replicas by job, after the plan so far
     moving: dict[str, set[ReplicaName]] = field(default_factory=dict)
     ran: set[ReplicaName] = field(default_factory=set)  # seen to run at the beginning
-    spared: frozenset[ReplicaName] = frozenset()  # down, and don't count
+    missed: dict[ReplicaName, frozenset[str]] = field(
+        default_factory=dict
+    )  # by what is deployed: for which hosts' sake
     overdue: dict[str, set[str]] = field(default_factory=dict)  # by host: what was to be brought up to date there
 
     @classmethod
@@ -128,8 +130,7 @@ class _Walk:
         for host, row in self._in_doubt():
             self.doubtful.setdefault(row.name.replica, []).append((host, row.name.epoch))
         self.overdue = {host: self._overdue(host) for host in self.reports}
-        missed = {**self._lost(), **self.doubtful}
-        self.spared = spared(self.desired, self.snapshot, missed) - self.ran
+        self.missed = missed(self.desired, self.snapshot, {**self._lost(), **self.doubtful}, self.ran)
         self.down = {job: set() for job in self.jobs}
         self.moving = {job: set() for job in self.jobs}
         for job in self.jobs.values():
@@ -360,7 +361,7 @@ class _Walk:
         for name in touched:
             self._note(name)
         for job in (self.jobs[name] for name in sorted({name.job for name in touched} & set(self.jobs))):
-            down, moving = self.down[job.name], self.moving[job.name]
+            down, moving = self.down[job.name] - self._spared(), self.moving[job.name]
             by_us = down & self.was_up
             budget = job.release.spec.update.budget(job.replicas)
             if by_us and len(down) > budget:
@@ -371,12 +372,18 @@ class _Walk:
                 what = f"{', '.join(map(str, sorted(moving)))} of {job.name} are in transition at once"
                 yield Violation("transition", f"after stage {number + 1}: {what}")
 
+    def _spared(self) -> set[ReplicaName]:
+        """What is down and does not count, for the sake of so many silent hosts as a deploy may leave behind."""
+        down = [name for names in self.down.values() for name in names if name in self.missed]
+        hosts = set(sorted({host for name in down for host in self.missed[name]})[: self.desired.allow_unreachable])
+        return {name for name in down if self.missed[name] <= hosts}
+
     def _note(self, name: ReplicaName) -> None:
         """Whether a wished replica is down or in transition after the plan so far."""
         job = self.jobs.get(name.job)
         if job is None or job.stopped or name.index >= job.replicas:
             return
-        down = name not in self.spared and not any(thing.ready for thing in self.copies.get(name, []))
+        down = not any(thing.ready for thing in self.copies.get(name, []))
         moving = name in self.was_up and self._is_moving(name)
         for names, holds in ((self.down[job.name], down), (self.moving[job.name], moving)):
             if holds:

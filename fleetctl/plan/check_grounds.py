@@ -109,22 +109,21 @@ def is_like(job: WantedJob, number: int) -> bool:
     return number == job.release.number or (release is not None and release.runs_like(job.release))
 
 
-def spared(
-    desired: Desired, snapshot: Snapshot, doubtful: Mapping[ReplicaName, list[tuple[str, int]]]
-) -> frozenset[ReplicaName]:
-    """The replicas on silent hosts that a deploy was told not to count, as far as those hosts are concerned."""
-    rolling = {
-        replica: hosts
-        for job in desired.jobs
-        if job.rolls and not job.stopped
-        for replica, hosts in doubtful.items()
-        if replica.job == job.name and replica.index < job.replicas
-    }
-    silent = {
-        host for hosts in rolling.values() for host, _ in hosts if isinstance(snapshot.hosts.get(host), Unreachable)
-    }
-    allowed = set(sorted(silent)[: desired.allow_unreachable])
-    return frozenset(replica for replica, hosts in rolling.items() if {host for host, _ in hosts} <= allowed)
+def missed(
+    desired: Desired,
+    snapshot: Snapshot,
+    elsewhere: Mapping[ReplicaName, list[tuple[str, int]]],
+    ran: set[ReplicaName],
+) -> dict[ReplicaName, frozenset[str]]:
+    """The silent hosts, and only those, on which replicas that are deployed now may be or were, and nowhere else."""
+    found = {}
+    for job in desired.jobs:
+        for replica in elsewhere if job.rolls and not job.stopped else ():
+            hosts = frozenset(host for host, _ in elsewhere[replica])
+            silent = all(isinstance(snapshot.hosts.get(host), Unreachable) for host in hosts)
+            if replica.job == job.name and replica.index < job.replicas and silent and replica not in ran:
+                found[replica] = hosts
+    return found
 
 
 def _is_proven(job: WantedJob, things: list[Thing], memory: Memory) -> bool:

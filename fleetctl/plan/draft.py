@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fleetctl.model.job import StopPolicy
 from fleetctl.model.plan import AwaitReady, Held, HeldKind, Plan, Stage, Start, Stop, Upload
 from fleetctl.model.replica import InstanceName, ReplicaName
-from fleetctl.plan.behind import excused, left_behind, overdue
+from fleetctl.plan.behind import excused, left_behind, missed_on, overdue
 from fleetctl.plan.due import Due
 from fleetctl.plan.place import Wanted, take_room
 from fleetctl.plan.room import Board, board_of
@@ -54,14 +54,15 @@ class Draft:
     blocked: dict[ReplicaName, str] = field(default_factory=dict)  # why what is due is not done
     frozen: set[ReplicaName] = field(default_factory=set)  # something would be done to it, were it not for the limit
     behind: Mapping[str, frozenset[str]] = field(default_factory=dict)  # host -> jobs to be brought up to date there
-    spared: frozenset[str] = frozenset()  # silent hosts that don't count against the budget of the jobs that roll
+    missed: dict[ReplicaName, frozenset[str]] = field(default_factory=dict)  # down for these silent hosts' sake
+    spared: set[str] = field(default_factory=set)  # of those hosts: did not count against a budget
     _gone: set[tuple[str, InstanceName]] = field(default_factory=set)  # stopped by the plan so far
     _leaving: list[Copy] = field(default_factory=list)  # their room is free once this round has ended
     _rising: list[ReplicaName] = field(default_factory=list)  # up once this round has ended
 
     @classmethod
     def of(cls, scene: Scene) -> Draft:
-        draft = cls(scene, board_of(scene), behind=left_behind(scene), spared=excused(scene))
+        draft = cls(scene, board_of(scene), behind=left_behind(scene))
         draft.board.overdue = overdue(draft)
         return draft
 
@@ -73,8 +74,21 @@ class Draft:
         """What runs of the replica after the plan so far, without what the plan itself starts. Newest first."""
         return tuple(copy for copy in self.scene.live(replica) if (copy.host, copy.name) not in self._gone)
 
+    def miss(self, job: WantedJob, replica: ReplicaName, why: str) -> None:
+        """Nothing of it is known to run."""
+        self.down[replica] = why
+        if job.rolls:
+            self.missed[replica] = missed_on(self.scene, replica)
+
     def down_of(self, job: str) -> list[ReplicaName]:
-        return sorted(replica for replica in self.down if replica.job == job)
+        """Those that count against the budget of the job."""
+        spared = excused(self)
+        self.spared |= spared
+        return sorted(
+            replica
+            for replica in self.down
+            if replica.job == job and not (self.missed.get(replica) and self.missed[replica] <= spared)
+        )
 
     def hold(self, subject: object, kind: HeldKind, reason: str) -> None:
         self.held.append(Held(str(subject), kind, reason))
@@ -150,7 +164,7 @@ class Draft:
             stages.insert(0, Stage(uploads))
         held = tuple(sorted(set(self.held)))
         verdicts = dict(sorted(self.scene.verdicts.items()))
-        return Plan(self.scene.generation, tuple(stages), held, verdicts, self.behind)
+        return Plan(self.scene.generation, tuple(stages), held, verdicts, left_behind(self.scene, self.spared))
 
     def _uploads(self) -> tuple[Upload, ...]:
         uploads: dict[tuple[str, Digest], Upload] = {}

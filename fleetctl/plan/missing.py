@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from fleetctl.model.plan import HeldKind
 from fleetctl.model.snapshot import Phase, ProblemKind
-from fleetctl.plan.behind import lost_on
 from fleetctl.plan.crashing import bad_on, bad_release, moves_off
 from fleetctl.plan.place import Wanted, place_all, uncordoned, why_nowhere
 from fleetctl.plan.room import PORT_FIRST, PORTS
@@ -35,8 +34,7 @@ def place_missing(draft: Draft) -> None:
                 continue
             release = release_to_start(job)
             draft.board.unsettle(replica)
-            if not job.rolls or lost_on(draft.scene, replica) not in draft.spared:
-                draft.down[replica] = "keeps crashing" if draft.live(replica) else "not running"
+            draft.miss(job, replica, "keeps crashing" if draft.live(replica) else "not running")
             failed = _failed(draft, replica)
             if bad := bad_on(draft.scene, job, replica, release):
                 draft.hold(replica, HeldKind.BAD_RELEASE, bad_release(job, replica, release, bad))

@@ -28,8 +28,7 @@ def keep_running(draft: Draft) -> None:
                 _keep(draft, job, replica, live, unknown)
             elif unknown:
                 draft.board.settle(replica, unknown[0].host)
-                if not job.rolls or any(copy.host not in draft.spared for copy in unknown):
-                    draft.down[replica] = f"unknown: {unknown[0].host} is suspect"
+                draft.miss(job, replica, f"unknown: {unknown[0].host} is suspect")
 
 
 def _without_useless(draft: Draft, job: WantedJob, live: tuple[Copy, ...]) -> tuple[Copy, ...]:

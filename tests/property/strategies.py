@@ -89,7 +89,7 @@ def rows(draw: st.DrawFn, name: str, releases: list[int], index: int) -> Instanc
 
 
 def fleets() -> st.SearchStrategy[Fleet]:
-    return st.one_of(wild_fleets(), tidy_fleets())
+    return st.one_of(wild_fleets(), tidy_fleets(), strained_fleets())
 
 
 @st.composite
@@ -121,6 +121,42 @@ def tidy_fleets(draw: st.DrawFn) -> Fleet:
     if draw(st.booleans()):
         break_some(draw, fleet)
     meddle(draw, fleet)
+    return fleet
+
+
+@st.composite
+def strained_fleets(draw: st.DrawFn) -> Fleet:
+    """A replica on each host but one, all alike, often with no room for a second, and perhaps a stranger on that one;
+    one thing is asked for, and one or two hosts are in trouble: where budgets decide."""
+    fleet = Fleet.of(*(host(f"h{number}") for number in range(1, draw(st.integers(4, 6)) + 1)))
+    spare, *names = sorted(fleet.machines)
+    ports = draw(st.sampled_from([HANDED_OUT, fixed(8080), fixed(8080)]))
+    if draw(st.booleans()):
+        fleet.put(spare, instance("old.0@1", ports=(("http", 8080),)))
+    spec = job(replicas=len(names), ports=ports, max_unavailable=draw(st.integers(1, 3)))
+    number = fleet.wish(spec, good=True)
+    asked = draw(st.sampled_from(["roll", "roll", "restart", "gone", "behind"]))
+    if asked in ("roll", "behind"):
+        number = fleet.wish(replace(spec, command=("./c",)), good=asked == "behind")
+    for index, name in enumerate(names):
+        old = asked != "behind" or index == 0
+        epoch, release = (1, 1) if old else (2, number)
+        row = instance(f"web.{index}@{epoch}", draw(st.sampled_from(LIVE[1:5])), release=release)
+        fleet.put(name, _served(spec, row))
+    match asked:
+        case "roll":
+            fleet.rolls = frozenset({"web"})
+            fleet.allow_unreachable = draw(st.integers(0, 2))
+        case "restart":
+            fleet.fresh_from = {"web": Generation(fleet.generation + 1)}
+        case "gone":
+            fleet.take_out_of_the_inventory(*names[: draw(st.integers(1, len(names)))])
+            fleet.rolls = draw(st.sampled_from([frozenset({"web"}), frozenset()]))
+        case "behind":
+            fleet.behind = {names[0]: frozenset({"web"})}
+            fleet.wish(job("db", replicas=len(names)))
+    for name in sorted(draw(st.frozensets(st.sampled_from(names), max_size=2))):
+        fleet.lose(name) if draw(st.booleans()) else fleet.doubt(name)
     return fleet
 
 

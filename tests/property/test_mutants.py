@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from fleetctl.model.replica import Generation
-from fleetctl.plan import draft, due, fence, missing, place, reconcile, room, running, scene
+from fleetctl.plan import behind, draft, due, fence, leaving, missing, place, reconcile, room, running, scene
 from fleetctl.plan.budget import Budget
 from fleetctl.plan.scene import Scene, Standing
-from tests.property.strategies import tidy_fleets, wild_fleets
+from tests.property.strategies import strained_fleets, tidy_fleets, wild_fleets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.unit.plan.fleets import Fleet
 
 SEARCH = settings(
-    max_examples=600,
+    max_examples=400,
     deadline=None,
     database=None,
     phases=[Phase.generate],  # the first finding will do: it need not be the smallest
@@ -41,6 +41,14 @@ def one_more_than_the_budget(patch: pytest.MonkeyPatch) -> None:
 
 def what_is_down_already_is_not_counted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(draft.Draft, "down_of", lambda *_: [])
+
+
+def pending_is_not_counted(patch: pytest.MonkeyPatch) -> None:
+    def hopeful(self: draft.Draft, job: str) -> Any:
+        return [replica for replica in right(self, job) if self.down[replica] != "not running"]
+
+    right = draft.Draft.down_of
+    patch.setattr(draft.Draft, "down_of", hopeful)
 
 
 def superseded_before_the_newer_was_ready(patch: pytest.MonkeyPatch) -> None:
@@ -74,11 +82,20 @@ def suspect_is_treated_as_lost(patch: pytest.MonkeyPatch) -> None:
 
 
 def unknown_instances_are_taken_for_absent(patch: pytest.MonkeyPatch) -> None:
-    def forgetful(name: str, snapshot: Any, memory: Any) -> Any:
-        return original(name, snapshot, memory) if name in snapshot.reachable() else ()
+    def forgetful(name: str, fleet: str, snapshot: Any, memory: Any) -> Any:
+        return original(name, fleet, snapshot, memory) if name in snapshot.reachable() else ()
 
     original = scene._rows
     patch.setattr(scene, "_rows", forgetful)
+
+
+def room_of_what_no_wish_names_is_freed(patch: pytest.MonkeyPatch) -> None:
+    def forgetful(spec: Any, report: Any) -> Any:
+        known = tuple(row for row in report.instances if row.name.job in ("web", "db"))
+        return original(spec, replace(report, instances=known, ports_in_use=frozenset()))
+
+    original = room._room
+    patch.setattr(room, "_room", forgetful)
 
 
 def room_of_what_still_stops_is_given_away(patch: pytest.MonkeyPatch) -> None:
@@ -117,7 +134,51 @@ def an_unfinished_surge_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(running, "_hold_not_ready", lambda *_: None)
 
 
+def the_limit_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Scene, "is_frozen", lambda *_: False)
+
+
+def cordons_are_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(scene, "closed", lambda *_: {})
+
+
+def half_an_inventory_is_drained(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(leaving, "truncated", lambda *_: "")
+
+
+def one_more_silent_host_is_spared(patch: pytest.MonkeyPatch) -> None:
+    def generous(self: draft.Draft) -> frozenset[str]:
+        desired = self.scene.desired
+        more = replace(desired, allow_unreachable=desired.allow_unreachable + 1)
+        return original(replace(self, scene=replace(self.scene, desired=more)))
+
+    original = behind.excused
+    patch.setattr(draft, "excused", generous)
+
+
+def others_start_before_what_is_overdue(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(draft, "overdue", lambda *_: {})
+
+
+def all_are_restarted_at_once(patch: pytest.MonkeyPatch) -> None:
+    right = Budget.of
+    patch.setattr(Budget, "of", lambda job, down: replace(right(job, down), one_by_one=False))
+
+
+def a_drain_brings_the_wished_release(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(due, "_running", lambda job, _: job.release)
+
+
 MUTANTS = [
+    room_of_what_no_wish_names_is_freed,
+    pending_is_not_counted,
+    the_limit_is_forgotten,
+    cordons_are_forgotten,
+    half_an_inventory_is_drained,
+    one_more_silent_host_is_spared,
+    others_start_before_what_is_overdue,
+    all_are_restarted_at_once,
+    a_drain_brings_the_wished_release,
     too_much_lost_is_ignored,
     one_more_than_the_budget,
     what_is_down_already_is_not_counted,
@@ -145,6 +206,7 @@ def find_a_violation() -> None:
         fleet.apply(fleet.decide())
         assert fleet.decide().stages == ()
 
+    SEARCH(seed(1)(given(strained_fleets())(keeps_every_promise)))()
     SEARCH(seed(1)(given(tidy_fleets())(keeps_every_promise)))()
     SEARCH(seed(1)(given(wild_fleets())(keeps_every_promise)))()
 

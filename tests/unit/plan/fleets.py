@@ -386,19 +386,19 @@ class Fleet:
         for machine in self.machines.values():
             if machine.silence is None:
                 down -= {row.name.replica for row in machine.rows.values() if row.phase is Phase.READY}
-        down -= self._not_counted(stopped.job)
+        down -= self._not_counted(down)
         allowed = known.releases[wish.release].spec.update.budget(wish.replicas)
         assert stopped not in down or len(down) <= allowed, f"{stopped} was stopped, and {len(down)} are down"
 
-    def _not_counted(self, job: str) -> set[ReplicaName]:
-        """What is on as many silent hosts as a deploy was told not to wait for."""
+    def _not_counted(self, down: set[ReplicaName]) -> set[ReplicaName]:
+        """Of what is down: what was on as many silent hosts as a deploy was told not to wait for."""
         on = {
-            name: {row.name.replica for row in self.known.get(name, ()) if row.name.job in self.rolls}
+            name: {row.name.replica for row in self.known.get(name, ()) if row.name.job in self.rolls} & down
             for name, machine in sorted(self.machines.items())
             if machine.silence is not None and machine.health in (Health.SUSPECT, Health.LOST)
         }
         silent = [name for name, replicas in on.items() if replicas][: self.allow_unreachable]
-        return {replica for name in silent for replica in on[name] if replica.job == job}
+        return {replica for name in silent for replica in on[name]}
 
     # -- what is seen afterwards
 
