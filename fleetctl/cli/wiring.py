@@ -148,8 +148,11 @@ def wished_by(playbook: Playbook, name_of: Callable[[Path], Digest]) -> Change:
 
 
 def owner_of(playbook: Path) -> str:
-    """What a playbook is called as the owner of its jobs, from wherever it is deployed: `playbooks/web.yml`."""
-    return "/".join(playbook.resolve().parts[-2:]).lstrip("/")
+    """What a playbook is called as the owner of its jobs: its whole path.
+
+    With less of it, two teams' `playbooks/web.yml` would be one owner, and `--prune` of the one stop the other's jobs.
+    """
+    return str(playbook.resolve())
 
 
 async def look(fleet: OpenFleet, change: Change, tell: Tell) -> View:

@@ -136,7 +136,8 @@ def _refuse_foreign(known: JobMemory | None, change: Change) -> None:
         return
     raise UsageError(
         f"{known.wish.job}: this job is {known.wish.owner}'s, and {change.owner} has one of the same name",
-        hint="give one of them another name; to move it over to this playbook: deploy --adopt",
+        hint="give one of them another name; to move it over, or where this is the same playbook at a new place: "
+        "deploy --adopt",
     )
 
 

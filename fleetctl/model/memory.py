@@ -72,7 +72,7 @@ class Wish:
     release: int
     replicas: int
     stopped: bool = False
-    owner: str = ""  # the playbook that deployed it last, such as playbooks/web.yml; empty: not known
+    owner: str = ""  # the playbook that deployed it last, by its whole path; empty: not known
     orphan: bool = False  # its owner was deployed without it since
     scaled: bool = False  # the replicas are a person's, by `scale`, not the playbook's
 

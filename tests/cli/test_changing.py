@@ -50,7 +50,7 @@ def test_a_plan_is_told_the_same_as_the_deploy(typed, engine, here, command):
     terms = ["--limit", "h2", "--prune", "--adopt", "--allow-unreachable", "34%", "--force"]
     assert typed(command, "playbooks/web.yml", *IN, *terms).exit == 0
     [change] = engine.changes
-    assert change.owner == "playbooks/web.yml"
+    assert change.owner == str(here / "playbooks" / "web.yml")
     assert change.rolls == {"web"}
     assert (change.limit, change.allow_unreachable) == (frozenset({"h2"}), 1)
     assert (change.prune, change.adopt, change.force, change.take_over) == (True, True, True, False)
@@ -66,7 +66,17 @@ def test_the_same_playbook_has_one_name_from_wherever_it_is_deployed(typed, engi
     typed("deploy", "web.yml", *IN)
     monkeypatch.chdir(here.parent)
     typed("deploy", str(here / "web.yml"), "-i", str(here / "inv.yml"))
-    assert [change.owner for change in engine.changes] == [f"{here.name}/web.yml"] * 2
+    assert [change.owner for change in engine.changes] == [str(here / "web.yml")] * 2
+
+
+def test_playbooks_of_two_folders_are_two_owners(typed, engine, here):
+    """Else a deploy of the one with --prune would stop what the other has."""
+    for team in ("a", "b"):
+        (here / team / "playbooks").mkdir(parents=True)
+        (here / team / "playbooks" / "web.yml").write_text((here / "web.yml").read_text())
+        typed("deploy", f"{team}/playbooks/web.yml", *IN)
+    first, second = (change.owner for change in engine.changes)
+    assert first != second
 
 
 def test_a_cordon_says_who_set_it_and_why(typed, engine):

@@ -32,7 +32,7 @@ def test_of_two_controllers_that_deploy_at_once_each_host_obeys_one_and_no_doubl
     assert len(set(replicas(fleet))) == len(replicas(fleet)), "never two of one replica"
 
     for driver, former in ((fleet, other), (other, fleet)):
-        driver.deploy("--take-over").ends(0)
+        driver.deploy("--take-over", "--adopt").ends(0)  # each has a playbook of its own
         driver.await_all_answer()
         assert replicas(driver) == ["web.0", "web.1", "web.2", "web.3"]
         before = driver.picture()

@@ -88,7 +88,7 @@ async def test_a_job_gone_from_its_playbook_runs_on_until_it_is_pruned(user_of):
         plain = await user.deploy()
         assert plain.exit == 0, plain
         assert len(await where(user)) == 6
-        assert "web is gone from project/web.yml" in (await user.run("status")).out
+        assert f"web is gone from {user.project.resolve() / 'web.yml'}" in (await user.run("status")).out
         planned = await user.run("plan", "web.yml", "-i", "inventory.yml", "--prune", cwd=user.project)
         assert planned.out.count("\n  stop web.") == 3
         pruned = await user.run("deploy", "web.yml", "-i", "inventory.yml", "--prune", cwd=user.project)
