@@ -1,5 +1,6 @@
-"""A fleet through a bad night: hosts are lost, doubted and come back, deploys fail halfway, the controller dies between
-any two actions. After every step the checker has passed the plan, and what was serving still is."""
+"""A fleet through a bad night: hosts are lost, doubted and come back, deploys fail halfway, people cordon, drain and
+limit, the controller dies between any two actions. After every step the checker has passed the plan, and what was
+serving still is."""
 
 from __future__ import annotations
 
@@ -64,6 +65,42 @@ class BadNight(RuleBasedStateMachine):
             self.bad.add(number)
         self.fleet.redeploy("web")
 
+    @rule(limit=st.frozensets(st.sampled_from(HOSTS)), deploys=st.booleans())
+    def somebody_is_cautious(self, limit, deploys):
+        if deploys:
+            self.fleet.wish(self._next_spec())
+        before = self._running_outside(limit)
+        self.fleet.redeploy(*(["web"] if deploys else []), limit=limit)
+        assert self._running_outside(limit) == before
+
+    def _running_outside(self, limit):
+        return {name: host for name, host in self.fleet.running().items() if host not in limit}
+
+    @rule(silent=st.integers(1, 2))
+    def deploy_without_waiting_for_silent_hosts(self, silent):
+        self.fleet.wish(self._next_spec())
+        self.fleet.redeploy("web", allow_unreachable=silent)
+
+    @rule()
+    def restart(self):
+        self.fleet.restart("web")
+
+    @rule(host=st.sampled_from(HOSTS), drains=st.booleans())
+    def a_host_is_cordoned(self, host, drains):
+        self.fleet.cordon(host, drains=drains)
+
+    @rule(host=st.sampled_from(HOSTS))
+    def a_host_is_uncordoned(self, host):
+        self.fleet.uncordon(host)
+
+    @rule(host=st.sampled_from(HOSTS))
+    def a_host_is_taken_out_of_the_inventory(self, host):
+        self.fleet.take_out_of_the_inventory(host)
+
+    @rule(host=st.sampled_from(HOSTS))
+    def a_host_is_put_back(self, host):
+        self.fleet.gone.discard(host)
+
     @rule(actions=st.integers(0, 12), deploys=st.booleans())
     def the_controller_dies(self, actions, deploys):
         self.fleet.failed.clear()
@@ -111,7 +148,7 @@ class BadNight(RuleBasedStateMachine):
     # -- what must hold
 
     @invariant()
-    def no_replica_runs_twice_on_one_host_port(self):
+    def no_two_hold_one_port_of_a_host(self):
         for machine in self.fleet.machines.values():
             ports = [n for row in machine.rows.values() if row.phase.holds_room for _, n in row.ports]
             assert len(ports) == len(set(ports))
@@ -121,17 +158,21 @@ class BadNight(RuleBasedStateMachine):
         if self.version == 0:
             return
         self.fleet.come_back(*HOSTS)
+        self.fleet.uncordon(*HOSTS)
+        self.fleet.gone.clear()
         self.programs_recover()
         self.fleet.deploy(self._next_spec())
         self.programs_recover()
         self.fleet.deploy(self._next_spec())
         running = sorted(name.split("@")[0] for name in self.fleet.running())
         assert running == [f"web.{index}" for index in range(REPLICAS)], self.fleet.plan
+        assert self.fleet.behind == {}
+        assert self.fleet.plan.held == ()
 
 
 def test_a_bad_night():
     run_state_machine_as_test(
-        BadNight, settings=settings(max_examples=60, stateful_step_count=25, deadline=None, derandomize=True)
+        BadNight, settings=settings(max_examples=150, stateful_step_count=30, deadline=None, derandomize=True)
     )
 
 
