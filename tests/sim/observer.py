@@ -213,8 +213,8 @@ class Observer:
         return {name.replica.index for host in silent for name in host.rows if name.job == job} & down
 
     def _may_stop_first(self, run: Run, host: Host, name: InstanceName) -> bool:
-        """Only where a person has it replaced; a heal stops no only instance."""
-        return name.job in run.rolls or host.spec.name in self.draining
+        """Only where a person has it replaced, or wanted that where it could not be reached; a heal stops no other."""
+        return name.job in run.rolls or name.job in self.behind or host.spec.name in self.draining
 
     def _serving_or_told(self, run: Run, replica: ReplicaName) -> Iterator[InstanceName]:
         """What serves, and what was told to this run as ready and fell since, by no order."""

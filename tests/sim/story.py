@@ -257,6 +257,9 @@ class Story:
     def _job(self) -> Word:
         return self.observer.words[self.dice.choice(sorted(self.observer.words))]
 
+    def _within_reason(self, replicas: int) -> int:
+        return min(len(self.world.machines), max(1, replicas))
+
     async def _a_deploy(self) -> None:
         word, artifact = self._job(), self._build()
         update, replicas = word.spec.update, word.replicas
@@ -268,7 +271,7 @@ class Story:
         if self.dice.random() < 0.3:
             update = replace(update, max_unavailable=self.dice.choice((0, 1, 2, "25%", "10%")))
         if self.dice.random() < 0.2:
-            replicas = max(1, replicas + self.dice.choice((-2, -1, 1, 3)))
+            replicas = self._within_reason(replicas + self.dice.choice((-2, -1, 1, 3)))
         spec = replace(word.spec, update=update, replicas=replicas)
         limit = None
         if self.dice.random() < 0.1:
@@ -293,7 +296,7 @@ class Story:
 
     async def _scale(self) -> None:
         word = self._job()
-        replicas = min(len(self.world.machines), max(1, word.replicas + self.dice.choice((-3, -1, 1, 2, 5))))
+        replicas = self._within_reason(word.replicas + self.dice.choice((-3, -1, 1, 2, 5)))
         name = word.spec.name
         await self._command(
             f"scale {name} {replicas}", Change(scales=((name, replicas),)), replace(word, replicas=replicas)
