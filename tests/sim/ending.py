@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fleetctl.model.replica import ReplicaName
 from tests.sim.observer import BrokenError, Observer
-from tests.sim.world import ROOM, UP
+from tests.sim.world import ROOM, UP, Ill
 from tests.unit.engine.modelled import CUT, PAUSED
 
 if TYPE_CHECKING:
@@ -76,18 +76,19 @@ class Ending:
         yield NO_ROOM, not fits
 
     def _is_bad(self, replica: ReplicaName, word: Word, copies: list[tuple[Host, InstanceName]]) -> bool:
-        """What there is of it fails, or serves beside what fails, if only there; or nothing is, and the wished one
-        fails."""
+        """What there is of it fails wherever it is, or serves beside what fails; or nothing is, and the wished one
+        fails. What crashes on one host alone has to be moved; what runs there and is not ready is let be."""
         ills = self.observer.ills()
         if not copies:
             ended = [host.rows[name].artifact for host in self.hosts for name in host.rows if name.replica == replica]
             return any((artifact or "", "") in ills for artifact in (word.artifact, *ended))
         serves = any(host.serves(name) for host, name in copies)
+        failing = [(host, host.rows[name].artifact or "") for host, name in copies if not host.serves(name)]
         return any(
-            (host.rows[name].artifact or "", where) in ills
-            for host, name in copies
-            if not host.serves(name)
-            for where in ("", *([host.spec.name] if serves else []))
+            (artifact, "") in ills
+            or (ill := ills.get((artifact, host.spec.name))) is Ill.NEVER_READY
+            or (serves and ill is not None)
+            for host, artifact in failing
         )
 
     def _is_behind_a_broken_path(self, replica: ReplicaName) -> bool:

@@ -519,7 +519,15 @@ class World(ModelFleet):
                 run.words = None
 
         store = Store.open(self.folder / name, clock=self.clock, on_commit=watched)
-        store._process = replace(store._process, user=user, host=f"{user}s-desk", machine=user, boot=f"boot of {user}")
+        store._process = replace(
+            store._process,
+            pid=1,  # which always lives: a lock that a killed run held has to run out
+            started=None,
+            user=user,
+            host=f"{user}s-desk",
+            machine=user,
+            boot=f"boot of {user}",
+        )
         engine = store._database._reading
         engine.dispose()
         event.listen(engine, "connect", _unsafe)
