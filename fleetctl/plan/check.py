@@ -17,8 +17,9 @@ from fleetctl.model.plan import AwaitReady, Plan, Start, Stop, Upload, Violation
 from fleetctl.model.replica import InstanceName, ReplicaName
 from fleetctl.model.snapshot import HostReport, InstanceReport, Phase, Reachable, Snapshot
 from fleetctl.model.verdict import Health, HostVerdict
+from fleetctl.plan.check_elsewhere import in_doubt, lost, missed
 from fleetctl.plan.check_failures import bad_start, is_left
-from fleetctl.plan.check_grounds import Grounds, is_like, missed
+from fleetctl.plan.check_grounds import Grounds, is_like
 from fleetctl.plan.check_host import Thing, capacity, placement, ports
 
 if TYPE_CHECKING:
@@ -127,10 +128,11 @@ class _Walk:
                     self.gated[action.host, action.instance] = number
                 elif isinstance(action, Start):
                     self.started.setdefault(action.instance.replica, []).append((number, action.host))
-        for host, row in self._in_doubt():
+        seen = self.snapshot, self.verdicts, self.memory
+        for host, row in in_doubt(self.desired, *seen, set(self.reports)):
             self.doubtful.setdefault(row.name.replica, []).append((host, row.name.epoch))
         self.overdue = {host: self._overdue(host) for host in self.reports}
-        self.missed = missed(self.desired, self.snapshot, {**self._lost(), **self.doubtful}, self.ran)
+        self.missed = missed(self.desired, self.snapshot, {**lost(*seen), **self.doubtful}, self.ran)
         self.down = {job: set() for job in self.jobs}
         self.moving = {job: set() for job in self.jobs}
         for job in self.jobs.values():
@@ -410,31 +412,3 @@ class _Walk:
     @staticmethod
     def _release(job: WantedJob, number: int) -> Release | None:
         return next((release for release in job.known if release.number == number), None)
-
-    def _lost(self) -> dict[ReplicaName, list[tuple[str, int]]]:
-        """Replicas that run nowhere and whose newest instance was on a lost host."""
-        newest: dict[ReplicaName, tuple[int, str, InstanceReport]] = {}
-        for host in sorted({*self.memory.hosts, *self.snapshot.hosts}):
-            seen, known = self.snapshot.hosts.get(host), self.memory.hosts.get(host)
-            rows = seen.report.instances if isinstance(seen, Reachable) else known.instances if known else ()
-            for row in rows:
-                if row.name.replica not in newest or row.name.epoch > newest[row.name.replica][0]:
-                    newest[row.name.replica] = row.name.epoch, host, row
-        return {
-            replica: [(host, epoch)]
-            for replica, (epoch, host, row) in newest.items()
-            if replica not in self.ran and self._is_lost(host) and row.phase.wants_to_run
-        }
-
-    def _in_doubt(self) -> Iterator[tuple[str, InstanceReport]]:
-        """What may run, for all we know, on hosts that may be given no orders and are not lost."""
-        for host in sorted({*self.memory.hosts, *self.snapshot.hosts} - set(self.reports)):
-            seen, known, verdict = self.snapshot.hosts.get(host), self.memory.hosts.get(host), self.verdicts.get(host)
-            if verdict is None and known is not None and host not in self.specs:
-                verdict = known.verdict  # gone from the inventory: the last judgement stands
-            rows = known.instances if known is not None else ()
-            if isinstance(seen, Reachable):
-                rows = seen.report.instances if seen.report.fleet in (None, self.desired.fleet) else ()
-            elif verdict is not None and verdict.health is Health.LOST:
-                rows = ()
-            yield from ((host, row) for row in rows if row.phase.wants_to_run)

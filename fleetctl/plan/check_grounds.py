@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetctl.model.plan import Start, Stop, Upload, Violation
-from fleetctl.model.snapshot import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from fleetctl.model.desired import Desired, WantedJob
     from fleetctl.model.memory import Memory
     from fleetctl.model.plan import Plan
-    from fleetctl.model.replica import ReplicaName
-    from fleetctl.model.snapshot import InstanceReport, Snapshot
+    from fleetctl.model.snapshot import InstanceReport
     from fleetctl.plan.check_host import Thing
 
 
@@ -107,23 +105,6 @@ def is_like(job: WantedJob, number: int) -> bool:
     """Whether what runs as that release is what is wished."""
     release = next((release for release in job.known if release.number == number), None)
     return number == job.release.number or (release is not None and release.runs_like(job.release))
-
-
-def missed(
-    desired: Desired,
-    snapshot: Snapshot,
-    elsewhere: Mapping[ReplicaName, list[tuple[str, int]]],
-    ran: set[ReplicaName],
-) -> dict[ReplicaName, frozenset[str]]:
-    """The silent hosts, and only those, on which replicas that are deployed now may be or were, and nowhere else."""
-    found = {}
-    for job in desired.jobs:
-        for replica in elsewhere if job.rolls and not job.stopped else ():
-            hosts = frozenset(host for host, _ in elsewhere[replica])
-            silent = all(isinstance(snapshot.hosts.get(host), Unreachable) for host in hosts)
-            if replica.job == job.name and replica.index < job.replicas and silent and replica not in ran:
-                found[replica] = hosts
-    return found
 
 
 def _is_proven(job: WantedJob, things: list[Thing], memory: Memory) -> bool:
