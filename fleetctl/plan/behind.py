@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetctl.model.snapshot import Unreachable
+from fleetctl.plan.crashing import bad_on
 from fleetctl.plan.scene import Standing, replicas_of, runs_like
 
 if TYPE_CHECKING:
@@ -60,20 +61,21 @@ def overdue(draft: Draft) -> dict[str, frozenset[ReplicaName]]:
     scene = draft.scene
     found: dict[str, set[ReplicaName]] = {}
     for job in scene.jobs:
-        if not any(job.name in jobs for jobs in draft.behind.values()) or not is_trusted(draft, job):
+        if not any(job.name in jobs for jobs in draft.behind.values()):
             continue
         for copy in _outdated(scene, job):
-            if copy in draft.live(copy.replica) and job.name in draft.behind.get(copy.host, ()):
+            there = copy in draft.live(copy.replica) and job.name in draft.behind.get(copy.host, ())
+            if there and is_trusted(draft, job, copy.replica):
                 found.setdefault(copy.host, set()).add(copy.replica)
     return {host: frozenset(found[host]) for host in sorted(found)}
 
 
-def is_trusted(draft: Draft, job: WantedJob) -> bool:
-    """Whether a heal may bring a host up to date with the wished release: it is good, or its rollout came through
+def is_trusted(draft: Draft, job: WantedJob, replica: ReplicaName) -> bool:
+    """Whether a heal may bring a replica up to date with the wished release: it is good, or its rollout came through
     everywhere else, and nothing of it fails."""
     if job.rolls:
         return True
-    if job.name in draft.stalled:
+    if job.name in draft.stalled or bad_on(draft.scene, job, replica, job.release):
         return False
     remembered = draft.scene.memory.jobs.get(job.name)
     if remembered is not None and job.release.number in remembered.good:

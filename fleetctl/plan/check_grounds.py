@@ -86,7 +86,10 @@ class Grounds:
             job = jobs.get(thing.name.job)
             if job is None or job.stopped or thing.name.replica.index >= job.replicas:
                 continue
-            if thing.host == host and thing.runs and self.is_behind(job, thing) and _is_proven(job, some, memory):
+            if thing.host != host or not thing.runs or not self.is_behind(job, thing):
+                continue
+            fails = any(failure.replica == thing.name.replica for failure in memory.failures) and not job.rolls
+            if not fails and _is_proven(job, some, memory):
                 found.add(str(thing.name.replica))
         return found
 

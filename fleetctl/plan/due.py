@@ -60,7 +60,7 @@ def cause_of(draft: Draft, job: WantedJob, copy: Copy) -> Cause | None:
     scene = draft.scene
     if job.rolls and is_outdated(scene, job, copy):
         return Cause.RELEASE
-    if is_left_behind(draft, job, copy) and is_trusted(draft, job):
+    if is_left_behind(draft, job, copy) and is_trusted(draft, job, copy.replica):
         return Cause.BEHIND
     if copy.host in scene.left:
         return Cause.DRAIN

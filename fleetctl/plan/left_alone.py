@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fleetctl.model.plan import HeldKind
 from fleetctl.model.snapshot import Phase
-from fleetctl.plan.behind import is_left_behind
+from fleetctl.plan.behind import is_left_behind, is_trusted
 from fleetctl.plan.leaving import truncated
 from fleetctl.plan.scene import Standing, replicas_of, runs_like
 from fleetctl.plan.verdicts import common_causes
@@ -75,7 +75,7 @@ def _tell_stalled(draft: Draft, job: WantedJob) -> None:
         replica
         for replica in replicas_of(job)
         if any(
-            not runs_like(job, copy.row, job.release) and not is_left_behind(draft, job, copy)
+            not runs_like(job, copy.row, job.release) and not _will_catch_up(draft, job, copy)
             for copy in draft.live(replica)
         )
     ]
@@ -89,6 +89,12 @@ def _tell_stalled(draft: Draft, job: WantedJob) -> None:
         names = ", ".join(str(replica) for replica in sorted({*another, *brought_back}))
         reason = f"release {job.release.number} of {job.name} is wished, but another runs for {names}: deploy again"
         draft.hold(job.name, HeldKind.STALLED_ROLLOUT, reason)
+
+
+def _will_catch_up(draft: Draft, job: WantedJob, copy: Copy) -> bool:
+    """Left behind on a silent host, or on one that is brought up to date now."""
+    silent = copy.standing is not Standing.ORDERLY
+    return is_left_behind(draft, job, copy) and (silent or is_trusted(draft, job, copy.replica))
 
 
 def _like_the_wished(job: WantedJob) -> set[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fleetctl.model.memory import Failure
 from fleetctl.model.plan import HeldKind, Start
 from fleetctl.model.snapshot import Phase
 from tests.unit.plan.fleets import Fleet, actions, fixed, instance, job, names
@@ -177,3 +178,13 @@ def test_a_fleet_of_which_too_much_is_lost_forgets_no_one_who_is_behind(fleet):
     fleet.lose("h1", "h3", "h4")
     assert fleet.heal() == []
     assert fleet.behind == {"h2": {"web"}}
+
+
+def test_a_host_is_not_brought_up_to_date_with_what_failed_on_two_others(fleet):
+    fleet.redeploy("web", allow_unreachable=1)
+    replica = instance("web.1@9").name.replica
+    fleet.failures = tuple(Failure(replica, 2, host, fleet.now, final=True) for host in ("h1", "h3"))
+    fleet.come_back("h2")
+    assert fleet.heal() == []
+    (held,) = fleet.held(HeldKind.STALLED_ROLLOUT)
+    assert "release 2 of web is wished, but another runs for web.1" in held.reason
