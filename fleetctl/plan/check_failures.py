@@ -22,8 +22,9 @@ FIVE_MINUTES_S = 300.0
 
 
 def bad_start(start: Start, job: WantedJob, release: Release, failures: tuple[Failure, ...]) -> Iterator[Violation]:
-    """What a heal starts where that release keeps failing, or though that replica failed on two hosts."""
-    if job.rolls:
+    """What a heal starts where that release keeps failing, or though that replica failed on two hosts. A person's
+    deploy or restart gives it another try."""
+    if job.rolls or job.fresh_from is not None:
         return
     alike = [failure for failure in failures if failure.replica.job == job.name and _is_alike(job, release, failure)]
     if _five_at_once(failure for failure in alike if failure.host == start.host):

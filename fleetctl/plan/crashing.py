@@ -30,8 +30,17 @@ def moves_off(scene: Scene, job: WantedJob, replica: ReplicaName) -> bool:
     """Whether a replica is to be moved to another host, for its newest copy keeps crashing and none serves.
 
     Not while the job crashes on other hosts too: that is no host's fault, and those that are left would get it all.
-    What runs another release than a heal starts is left of a rollout: a person's next deploy goes on with that.
     """
+    return _keeps_crashing(scene, job, replica) and not _crashes_elsewhere(scene, job, scene.live(replica)[0].host)
+
+
+def crashes_with_others(scene: Scene, job: WantedJob, replica: ReplicaName) -> bool:
+    """Whether it is not moved for just that: what the job needs may be down, and nothing is won by waiting for it."""
+    return _keeps_crashing(scene, job, replica) and _crashes_elsewhere(scene, job, scene.live(replica)[0].host)
+
+
+def _keeps_crashing(scene: Scene, job: WantedJob, replica: ReplicaName) -> bool:
+    """What runs another release than a heal starts is left of a rollout: a person's next deploy goes on with that."""
     live = scene.live(replica)
     if job.rolls or not scene.avoided or not live or any(copy.is_ready for copy in live):
         return False
@@ -43,7 +52,6 @@ def moves_off(scene: Scene, job: WantedJob, replica: ReplicaName) -> bool:
         and is_avoided_there(scene, job, release, newest.host)
         and not bad_on(scene, job, newest.replica, release)
         and _still_crashes(scene, job, newest, release)
-        and not _crashes_elsewhere(scene, job, newest.host)
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from fleetctl.model.plan import HeldKind
 from fleetctl.model.snapshot import Phase
-from fleetctl.plan.crashing import bad_on, bad_release, moves_off
+from fleetctl.plan.crashing import bad_on, bad_release, crashes_with_others, moves_off
 from fleetctl.plan.draft import ready_for_s
 from fleetctl.plan.due import Cause, cause_of, due, is_outdated
 from fleetctl.plan.scene import release_of, replicas_of, runs_like
@@ -86,6 +86,10 @@ def _await_or_tell(draft: Draft, job: WantedJob, live: tuple[Copy, ...]) -> None
     patience_s, release = _patience_s(draft.scene, job, newest), release_of(job, newest.row)
     if not up and (bad := bad_on(draft.scene, job, newest.replica, release)):
         draft.hold(newest.replica, HeldKind.BAD_RELEASE, bad_release(job, newest.replica, release, bad))
+        return
+    if crashes_with_others(draft.scene, job, newest.replica):
+        what = f"{newest} keeps crashing ({_state(newest)}), and {job.name} on other hosts too, so it is not moved"
+        draft.hold(newest.name, HeldKind.NOT_READY, f"{what}: does something it needs fail? fleetctl logs {job.name}")
         return
     if patience_s > 0:
         # Ready at its last moment, it still has to stay so for a while.
