@@ -32,9 +32,14 @@ LINT = (
 )
 LONGEST_S = 25 * 60  # a layer that hangs is ended, so that a run says which one it was
 LONGEST_SOAK_S = 120 * 60
-# Hosts are mostly waited for: these files run beside the layer's others, on hosts of their own. Not in a soak, whose
+# These files run beside the layer's others: two cores are expected, and hosts are mostly waited for. Not in a soak, whose
 # figures are told.
-BESIDE = {"e2e": (("readme",), ("strange_*", "conformance", "load", "watch"))}
+BESIDE = {
+    "unit": (("engine/test_*",),),
+    "property": (("test_plans", "test_verdicts"),),
+    "ssh": (("test_c*", "test_killed_*", "test_notify", "test_stopped", "test_take_over", "test_watch"),),
+    "e2e": (("test_readme",), ("test_strange_*", "test_conformance", "test_load", "test_watch")),
+}
 SKIPPED = 3  # how tests.e2e.image ends where hosts can't be had
 
 
@@ -116,13 +121,12 @@ def parts_of(layer: str) -> list[list[str]]:
     """The files of a layer, by what runs beside what; every file is in one part."""
     folder = REPOSITORY / "tests" / layer
     beside = [
-        sorted(str(path) for pattern in part for path in folder.glob(f"test_{pattern}.py"))
-        for part in BESIDE.get(layer, ())
+        sorted(str(path) for pattern in part for path in folder.glob(f"{pattern}.py")) for part in BESIDE.get(layer, ())
     ]
     if not beside:
         return [[str(folder)]]
     chosen = {path for part in beside for path in part}
-    return [sorted(str(path) for path in folder.glob("test_*.py") if str(path) not in chosen), *beside]
+    return [sorted(str(path) for path in folder.rglob("test_*.py") if str(path) not in chosen), *beside]
 
 
 def layer(name: str, image: Image | None, *, soak: bool) -> Outcome:
