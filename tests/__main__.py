@@ -32,8 +32,8 @@ LINT = (
 )
 LONGEST_S = 25 * 60  # a layer that hangs is ended, so that a run says which one it was
 LONGEST_SOAK_S = 120 * 60
-# These files run beside the layer's others: two cores are expected, and hosts are mostly waited for. Not in a soak, whose
-# figures are told.
+# These files run beside the layer's others: two cores are expected, and hosts are mostly waited for. Not in a soak,
+# whose figures are told.
 BESIDE = {
     "unit": (("engine/test_*",),),
     "property": (("test_plans", "test_verdicts"),),
