@@ -37,6 +37,7 @@ LONGEST_SOAK_S = 120 * 60
 BESIDE = {
     "unit": (("engine/test_*",),),
     "property": (("test_plans", "test_verdicts"),),
+    "sim": (("test_observer",),),
     "ssh": (("test_c*", "test_killed_*", "test_notify", "test_stopped", "test_take_over", "test_watch"),),
     "e2e": (("test_readme",), ("test_strange_*", "test_conformance", "test_load", "test_watch")),
 }
