@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import traceback
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Played:
 
 
 def play(setting: Setting) -> Played:
+    gc.set_threshold(100_000, 20, 50)  # a story makes little garbage of the kind it looks for: a tenth of all time
     with tempfile.TemporaryDirectory(dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None) as folder:
         story = Story(setting, Path(folder))
         error: BaseException | None = None
