@@ -71,7 +71,7 @@ async def test_a_deploy_in_which_the_agent_is_killed_succeeds(tmp_path, during):
 
         async def deploy(release):
             change = Change((Build(replace(SLEEPER, env=(("RELEASE", release),)), None),))
-            return (await drive(fleet, "deploy", change, tell, lambda _: []))[0]
+            return await drive(fleet, "deploy", change, tell, lambda _: [])
 
         if during is Stop:
             assert (await deploy("first")).exit_code is ExitCode.AS_WISHED
