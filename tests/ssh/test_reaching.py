@@ -328,13 +328,14 @@ def agent(tmp_path, monkeypatch):
     if shutil.which("ssh-agent") is None:
         pytest.skip("needs ssh-agent")
     path = tmp_path / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.PIPE)
     monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
     try:
+        process.stdout.readline()  # it says where it listens, once it does
         yield lambda key: subprocess.run(["ssh-add", "-q", key], check=True, env=os.environ)
     finally:
         process.terminate()
-        process.wait()
+        process.communicate()
 
 
 async def test_the_agents_keys_are_offered(fleet_of, agent):
