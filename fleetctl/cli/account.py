@@ -35,7 +35,8 @@ HEAL = "heal"
 BAD_ENDS = (ExitCode.FAILED, ExitCode.DEGRADED, ExitCode.UNREACHED)
 AT_FIRST = "found at first: "  # and ended by the same run
 NO_LONGER = "no longer: "
-_LASTING = re.compile(r"\b\d+(\.\d+)?(?= (ms|s|min|h|d|earlier runs?|times)\b)")  # how long or often by now: no news
+# How long or how often by now is no news, nor is which process it is this time.
+_LASTING = re.compile(r"\b\d+(\.\d+)?(?= (ms|s|min|h|d|earlier runs?|times)\b)|(?<=\bpid )\d+")
 _HOST = r"\S+ is (?:suspect|lost|broken)\b"
 _SUBJECT = re.compile(rf"{_HOST}|\S+: [^:]+")
 _HOST_TROUBLE = re.compile(rf"{re.escape(FOUND)}{_HOST}(?:: [^:(,;]+)?|{re.escape(NEEDS_A_HUMAN)}{_HOST}")
@@ -142,7 +143,7 @@ def _key(line: str) -> str:
 
 
 def gist(line: str) -> str:
-    """The line without how long or how often it is so by now."""
+    """The line without how long or how often it is so by now, and in which process."""
     return _LASTING.sub("_", line)
 
 

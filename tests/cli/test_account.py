@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleetctl.cli.account import SAY_AGAIN_S, Account, Told, told_by
+from fleetctl.cli.account import SAY_AGAIN_S, Account, Told, gist, told_by
 from fleetctl.cli.found import doubles, found_lines
 from fleetctl.clock import SystemClock
 from fleetctl.engine.events import PlanMade
@@ -195,6 +195,17 @@ def test_a_host_without_a_hint_is_told_with_the_evidence():
     account = Account(told.extend, NOW, before=None, all_of_it=False)
     account.close(given.result(ExitCode.UNREACHED, seen=view))
     assert told[0].text == "needs a human: h2 is suspect: login failed: no key"
+
+
+def test_a_crash_loop_is_no_news_because_it_is_another_process_by_now():
+    line = (
+        "needs a human: web.0@1: not ready: waiting, never ready in {} s, exited 0, it went to the background (pid {})"
+    )
+    assert (
+        gist(line.format(11, 5344))
+        == gist(line.format(76, 5555))
+        != gist(line.replace("exited 0", "exited 1").format(11, 5344))
+    )
 
 
 # what earlier runs told
