@@ -15,7 +15,7 @@ from fleetctl.config.source import Document, Problems
 from fleetctl.config.suggest import did_you_mean
 from fleetctl.config.templates import Scope, compile_text, evaluate
 from fleetctl.model.host import Inventory
-from fleetctl.model.job import JobSpec, LogPolicy, PortRequest, ReadyProbe, StopPolicy, UpdatePolicy
+from fleetctl.model.job import JobSpec, LogPolicy, PortRequest, Probe, StopPolicy, UpdatePolicy
 from fleetctl.model.resources import Resources
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class _OneJob:
             log=LogPolicy(shape.log.size, shape.log.keep),
         )
 
-    def _probe(self, ready: ReadyShape, ports: tuple[str, ...]) -> ReadyProbe | None:
+    def _probe(self, ready: ReadyShape, ports: tuple[str, ...]) -> Probe | None:
         if (ready.http is None) == (ready.tcp is None):
             self._wrong(("ready",), "needs one of http and tcp" if ready.http is None else "has both http and tcp")
             return None
@@ -152,7 +152,7 @@ class _OneJob:
             known = did_you_mean(port, ports) or f": its ports are {', '.join(ports) or 'none'}"
             self._wrong(("ready", "port"), f'the job has no port "{port}"{known}')
             return None
-        return ReadyProbe(
+        return Probe(
             kind="tcp" if ready.http is None else "http",
             port=port,
             path=ready.http or "/",

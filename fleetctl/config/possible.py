@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fleetctl.config.source import KeyPath
     from fleetctl.model.host import HostSpec
-    from fleetctl.model.job import JobSpec, ReadyProbe
+    from fleetctl.model.job import JobSpec, Probe
 
 Complaint = tuple["KeyPath", str]
 
@@ -36,7 +36,7 @@ def impossible(spec: JobSpec, hosts: Sequence[HostSpec]) -> Iterator[Complaint]:
     )
 
 
-def notice_s(probe: ReadyProbe) -> float:
+def notice_s(probe: Probe) -> float:
     """How long a failure stays unnoticed at most: it begins right after a good probe, and the last one times out.
 
     While the grace lasts no failure counts, not even of an instance that was ready at once.

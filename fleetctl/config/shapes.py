@@ -30,7 +30,7 @@ from fleetctl.config.job_values import (
 from fleetctl.config.quantities import parse_cpu, parse_duration, parse_size, shown
 from fleetctl.config.ranges import parse_port
 from fleetctl.config.suggest import did_you_mean
-from fleetctl.model.job import Constraint, LogPolicy, ReadyProbe, StopPolicy, UpdatePolicy
+from fleetctl.model.job import Constraint, LogPolicy, Probe, StopPolicy, UpdatePolicy
 from fleetctl.model.resources import Bytes, MilliCpu
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from fleetctl.config.source import Document, KeyPath, Problems
 
-_READY, _STOP, _UPDATE, _LOG = ReadyProbe("tcp", ""), StopPolicy(), UpdatePolicy(), LogPolicy()
+_READY, _STOP, _UPDATE, _LOG = Probe("tcp", ""), StopPolicy(), UpdatePolicy(), LogPolicy()
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Cpu = Annotated[MilliCpu, BeforeValidator(parse_cpu)]

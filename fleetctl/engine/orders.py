@@ -9,7 +9,7 @@ from fleetctl.model.template import Template, render
 
 if TYPE_CHECKING:
     from fleetctl.model.desired import Desired
-    from fleetctl.model.job import ReadyProbe, Release
+    from fleetctl.model.job import Probe, Release
     from fleetctl.model.plan import Start
     from fleetctl.model.template import Text
 
@@ -66,7 +66,7 @@ def start_spec(action: Start, release: Release, *, fleet: str, replicas: int) ->
     }
 
 
-def _probe(ready: ReadyProbe, port: int) -> dict[str, Any]:
+def _probe(ready: Probe, port: int) -> dict[str, Any]:
     return {
         "kind": ready.kind,
         "port": port,

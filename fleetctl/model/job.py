@@ -20,17 +20,62 @@ class PortRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadyProbe:
-    """How an instance shows that it may get traffic. `port` is the name of one of the job's ports."""
+class Probe:
+    """A question put to a running instance again and again. `port` is the name of one of the job's ports.
 
-    kind: Literal["http", "tcp"]
-    port: str
-    path: str = "/"  # http only
+    `command` is run where the instance is and has neither port nor path; `notify` asks nothing: the program itself says
+    READY=1 by sd_notify.
+    """
+
+    kind: Literal["http", "tcp", "command", "notify"]
+    port: str = ""
+    path: str = "/"  # http only, as are status, header and body
     interval_s: float = 2.0
     timeout_s: float = 1.0
     failures: int = 3
     successes: int = 1
     grace_s: float = 0.0
+    status: tuple[int, int] = (200, 399)  # least and most
+    header: tuple[tuple[str, str], ...] = ()  # name, and a text in its value
+    body: str = ""  # a text in it
+    command: tuple[Text, ...] = ()
+
+    @property
+    def asked_over_network(self) -> bool:
+        """Whether a peer can repeat it."""
+        return self.kind in ("http", "tcp")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A number that has to move: in a file of the working folder, or a metric of the program's own page."""
+
+    stalled_s: float = 600.0
+    file: str | None = None
+    metric: str | None = None
+    port: str = ""  # metric only, as is path
+    path: str = "/metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class AlivePolicy:
+    """When a program that still runs is believed to hang: it is ended then, and started again."""
+
+    probe: Probe | None = None
+    heartbeat_s: float | None = None  # at least one within this time
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """Pauses double from the shortest to the longest, and begin anew after `reset_s` of being ready. It never gives up:
+    `alarm_exits` within `alarm_s` are told as crash-looping."""
+
+    backoff_min_s: float = 1.0
+    backoff_max_s: float = 300.0
+    reset_s: float = 600.0
+    alarm_exits: int = 5
+    alarm_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +103,9 @@ class UpdatePolicy:
 class LogPolicy:
     size: Bytes = Bytes(10 * 1024 * 1024)
     keep: int = 5
+    when_full: Literal["drop", "block"] = (
+        "drop"  # what becomes of output faster than its disk: lost and counted, or late
+    )
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,21 +133,26 @@ class JobSpec:
     resources: Resources = field(default_factory=Resources)
     constraints: tuple[Constraint, ...] = ()
     spread: str | None = None  # a label's name; absent: over hosts
-    ready: ReadyProbe | None = None
+    ready: Probe | None = None
+    alive: AlivePolicy | None = None
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
     stop: StopPolicy = field(default_factory=StopPolicy)
     update: UpdatePolicy = field(default_factory=UpdatePolicy)
     log: LogPolicy = field(default_factory=LogPolicy)
+    pids: int = 0  # the most processes of one instance; 0: no limit
+    core: bool = False  # whether it may leave a core file
 
     def runs_like(self, other: JobSpec) -> bool:
         """Whether an instance of the one need not be replaced to be an instance of the other (artifacts aside).
 
-        Command, env, ports and resources replace instances; so, for now, do ready, stop and log, which a later
-        version hands to the agent in place. The rest steers fleetctl only.
+        Command, env, ports, resources and core replace instances; so, for now, do ready, alive, restart, stop and log,
+        which a later version hands to the agent in place. The rest steers fleetctl only.
         """
         return self._running() == other._running()
 
     def _running(self) -> tuple[object, ...]:
-        return (self.command, self.env, self.ports, self.resources, self.ready, self.stop, self.log)
+        what = (self.command, self.env, self.ports, self.resources, self.pids, self.core)
+        return (*what, self.ready, self.alive, self.restart, self.stop, self.log)
 
 
 @dataclass(frozen=True, slots=True)

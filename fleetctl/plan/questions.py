@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from fleetctl.model.desired import Desired
     from fleetctl.model.host import HostSpec
-    from fleetctl.model.job import ReadyProbe, Release
+    from fleetctl.model.job import Probe, Release
     from fleetctl.model.memory import Memory
     from fleetctl.model.snapshot import InstanceReport, Reachable, Snapshot
 
@@ -93,17 +93,18 @@ def _targets(
     silence: Silence,
     memory: Memory,
     releases: Mapping[tuple[str, int], Release],
-) -> Iterator[tuple[int, ReadyProbe | None, InstanceReport | None]]:
-    """What to try at its address: port, probe (absent: the SSH banner) and whose."""
+) -> Iterator[tuple[int, Probe | None, InstanceReport | None]]:
+    """What to try at its address: port, probe (absent: the SSH banner) and whose. Only what runs there can tell how a
+    command ends, or hear a notification."""
     yield ssh_port, None, None
     known = memory.hosts.get(host)
     for instance in known.instances if known else ():
         release = releases.get((instance.name.job, instance.release))
         probe = release.spec.ready if release else None
         ports = dict(instance.ports)
-        if probe is None or probe.port not in ports or not instance.phase.wants_to_run:
+        if probe is None or not probe.asked_over_network or probe.port not in ports:
             continue
-        if proves_life(probe.kind, silence):
+        if instance.phase.wants_to_run and proves_life(probe.kind, silence):
             yield ports[probe.port], probe, instance
 
 

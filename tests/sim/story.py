@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fleetctl.engine.wishing import Build, Change
-from fleetctl.model.job import Digest, JobSpec, PortRequest, ReadyProbe, StopPolicy, UpdatePolicy
+from fleetctl.model.job import Digest, JobSpec, PortRequest, Probe, StopPolicy, UpdatePolicy
 from fleetctl.model.memory import Cordon
 from fleetctl.model.plan import HARMLESS
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
@@ -96,11 +96,11 @@ class Story:
 
     async def _begin(self) -> None:
         count = self.setting.hosts
-        http = {"ports": (PortRequest("http"),), "ready": ReadyProbe("http", "http", "/healthz")}
+        http = {"ports": (PortRequest("http"),), "ready": Probe("http", "http", "/healthz")}
         fixed = {**http, "ports": (PortRequest("http", 8080),)}
         for name, replicas, cpu, more in (
             ("web", count * 6 // 10, 1200, http),
-            ("api", count * 3 // 10, 2000, {**http, "ready": ReadyProbe("tcp", "http"), "spread": "zone"}),
+            ("api", count * 3 // 10, 2000, {**http, "ready": Probe("tcp", "http"), "spread": "zone"}),
             ("cache", count, 300, fixed),
             ("worker", count * 3 // 10, 800, {}),
         ):

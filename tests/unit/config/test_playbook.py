@@ -6,7 +6,7 @@ import pytest
 
 from fleetctl.config.playbook import load_playbook
 from fleetctl.errors import UsageError
-from fleetctl.model.job import Constraint, JobSpec, LogPolicy, PortRequest, ReadyProbe, StopPolicy, UpdatePolicy
+from fleetctl.model.job import Constraint, JobSpec, LogPolicy, PortRequest, Probe, StopPolicy, UpdatePolicy
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
 from fleetctl.model.template import Template, render
 
@@ -88,7 +88,7 @@ def test_every_key_has_its_place(files, load):
         resources=Resources(MilliCpu(500), Bytes(256 * 1024**2), Bytes(1024**3)),
         constraints=(Constraint("zone", "!=", "c"), Constraint("zone", "==", "a")),
         spread="zone",
-        ready=ReadyProbe("http", "http", "/healthz", 1.0, 0.5, 2, 3, 1.0),
+        ready=Probe("http", "http", "/healthz", 1.0, 0.5, 2, 3, 1.0),
         stop=StopPolicy("INT", 10.0, 5.0),
         update=UpdatePolicy("25%", 20.0, 600.0),
         log=LogPolicy(Bytes(1024**2), 3),
@@ -101,7 +101,7 @@ def test_every_key_has_its_place(files, load):
 def test_a_probe_has_the_documented_defaults_and_the_only_port(load):
     spec = load(play("{command: [x], ports: [http], ready: {tcp: true}}")).jobs[0].spec
 
-    assert spec.ready == ReadyProbe("tcp", "http", "/", 2.0, 1.0, 3, 1, 0.0)
+    assert spec.ready == Probe("tcp", "http", "/", 2.0, 1.0, 3, 1, 0.0)
 
 
 def test_ports_may_be_fixed(load):

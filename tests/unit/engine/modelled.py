@@ -27,7 +27,7 @@ from fleetctl.errors import (
     WaitError,
 )
 from fleetctl.model.host import HostSpec, Inventory
-from fleetctl.model.job import Digest, JobSpec, PortRequest, ReadyProbe, StopPolicy, UpdatePolicy
+from fleetctl.model.job import Digest, JobSpec, PortRequest, Probe, StopPolicy, UpdatePolicy
 from fleetctl.model.plan import Answer, Said
 from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
@@ -84,7 +84,7 @@ def web(**changes: Any) -> JobSpec:
         "command": ("./web",),
         "replicas": 4,
         "ports": (PortRequest("http"),),
-        "ready": ReadyProbe("http", "http", "/healthz"),
+        "ready": Probe("http", "http", "/healthz"),
         "stop": StopPolicy(timeout_s=2.0),
         "update": UpdatePolicy(**({"min_healthy_s": 1.0, "deadline_s": 20.0} | update)),
     }

@@ -19,7 +19,7 @@ from fleetctl.errors import (
     UsageError,
     YieldError,
 )
-from fleetctl.model.job import PortRequest, ReadyProbe
+from fleetctl.model.job import PortRequest, Probe
 from fleetctl.model.memory import Cordon
 from fleetctl.model.plan import Stop
 from fleetctl.model.template import Template
@@ -563,7 +563,7 @@ async def test_only_silence_counts_as_silence(tmp_path):
 
 @story
 async def test_a_slow_ready_probe_does_not_hide_that_a_host_is_dead(fleet):
-    await fleet.deploy(web(ready=ReadyProbe("http", "http", timeout_s=6.0)))
+    await fleet.deploy(web(ready=Probe("http", "http", timeout_s=6.0)))
     fleet.machines[fleet.hosts_of()["web.1"]].power_off()
     assert (await fleet.heal()).exit_code is ExitCode.UNREACHED
     assert sorted(fleet.running()) == FOUR

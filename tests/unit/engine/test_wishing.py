@@ -11,7 +11,7 @@ from fleetctl.errors import UsageError
 from fleetctl.model.desired import Desired
 from fleetctl.model.host import HostSpec, Inventory
 from fleetctl.model.instant import Instant
-from fleetctl.model.job import Digest, JobSpec, PortRequest, ReadyProbe
+from fleetctl.model.job import Digest, JobSpec, PortRequest, Probe
 from fleetctl.model.memory import Cordon, Failure, HostMemory, Memory
 from fleetctl.model.plan import Plan, Stage, Start
 from fleetctl.model.replica import Generation, InstanceName, ReplicaName
@@ -78,7 +78,7 @@ def start(host="h1"):
 
 
 def test_an_order_to_start_has_everything_rendered():
-    spec = replace(WEB, ready=ReadyProbe("http", "http", path="/up"))
+    spec = replace(WEB, ready=Probe("http", "http", path="/up"))
     release = deployed(Build(spec, A)).releases[0]
     sent = start_spec(start(), release, fleet="test", replicas=4)
     assert sent["argv"] == ["./web", "10.0.0.1:20000"]

@@ -12,7 +12,7 @@ from typing import Any
 from fleetctl.model.desired import Desired, WantedJob
 from fleetctl.model.host import Capacity, HostSpec
 from fleetctl.model.instant import Instant
-from fleetctl.model.job import Digest, JobSpec, PortRequest, ReadyProbe, Release, UpdatePolicy
+from fleetctl.model.job import Digest, JobSpec, PortRequest, Probe, Release, UpdatePolicy
 from fleetctl.model.memory import Cordon, Failure, HostMemory, JobMemory, Memory, Wish
 from fleetctl.model.plan import Action, AwaitReady, Held, HeldKind, Plan, Start, Stop, Upload, step_key
 from fleetctl.model.replica import Generation, InstanceName, ReplicaName
@@ -35,7 +35,7 @@ from fleetctl.plan.outcome import newly_good
 from fleetctl.plan.reconcile import make_plan
 
 GIB = 1024**3
-HTTP = ReadyProbe("http", "http", "/healthz")
+HTTP = Probe("http", "http", "/healthz")
 SWEEPS_MAX = 20
 
 

@@ -8,21 +8,21 @@ import pytest
 
 from fleetctl.model.desired import Desired
 from fleetctl.model.instant import Instant
-from fleetctl.model.job import ReadyProbe
+from fleetctl.model.job import Probe
 from fleetctl.model.memory import HostMemory, Memory
 from fleetctl.model.replica import Generation
 from fleetctl.model.snapshot import Phase, Reach, Reachable, Silence, Snapshot, Unreachable
 from fleetctl.plan.questions import questions
 from tests.unit.plan.fleets import HTTP, Fleet, Machine, host, instance, job
 
-TCP = ReadyProbe("tcp", "http")
+TCP = Probe("tcp", "http")
 
 
 def ask(
     *,
     silence: Silence = Silence.SILENT,
     reached_by: tuple[str, ...] = ("h2", "h3", "h4"),
-    probe: ReadyProbe | None = HTTP,
+    probe: Probe | None = HTTP,
     phase: Phase = Phase.READY,
     zones: str = "abab",
     known_address: str = "10.9.9.1",
@@ -54,6 +54,11 @@ def test_three_peers_are_asked_for_the_banner_and_for_the_ready_probe_of_what_wa
     }
     assert len(asked) == 6
     assert {q.address for q in asked} == {"10.9.9.1"}
+
+
+@pytest.mark.parametrize("probe", [Probe("command", command=("./ask",)), Probe("notify")], ids=["command", "notify"])
+def test_what_only_its_own_host_can_hear_no_witness_is_asked(probe):
+    assert {q.kind for q in ask(probe=probe)} == {"banner"}
 
 
 def test_the_inventorys_peer_address_comes_before_the_last_known_one():

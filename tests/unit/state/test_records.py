@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetctl.errors import StateError, UsageError
-from fleetctl.model.job import JobSpec, UpdatePolicy
+from fleetctl.model.job import JobSpec, Probe, RestartPolicy, UpdatePolicy
 from fleetctl.model.memory import Cordon, Failure, HostMemory, Incident
 from fleetctl.model.plan import Action, AwaitReady, Held, HeldKind, Start, Stop, Upload
 from fleetctl.model.template import Template
@@ -19,6 +19,18 @@ from fleetctl.state.identity import Process
 from fleetctl.state.records import ACTION_KINDS, TEXT_MAX, cut, dump, dump_spec, load, load_tuple
 from tests.unit.state.values import any_value
 
+# Written by the versions before liveness, restart policies and usage: kept as they were, for stores last that long.
+OLD_SPEC = (
+    '{"name":"web","hosts":"app","command":["./web",{"source":"{{ address }}:{{ ports.http }}",'
+    '"variables":[["v","1.4.2"]]}],"replicas":3,"env":[["LOG_LEVEL","info"]],"ports":[{"name":"http",'
+    '"fixed":null}],"resources":{"cpu":500,"memory":268435456,"disk":0},"constraints":[{"label":"zone",'
+    '"operator":"!=","value":"c"}],"spread":"zone","ready":{"kind":"http","port":"http",'
+    '"path":"/healthz","interval_s":2.0,"timeout_s":1.0,"failures":3,"successes":1,"grace_s":0.0},'
+    '"stop":{"signal":"TERM","timeout_s":30.0,"drain_s":0.0},"update":{"max_unavailable":"25%",'
+    '"min_healthy_s":10.0,"deadline_s":300.0},"log":{"size":10485760,"keep":5}}'
+)
+
+TEMPLATE = Template("{{ address }}:{{ ports.http }}", (("v", "1.4.2"),))
 STORED = (JobSpec, HostMemory, Cordon, Failure, Incident, HostVerdict, Held, Upload, Start, AwaitReady, Stop, Process)
 
 
@@ -82,6 +94,15 @@ def test_a_host_that_sends_broken_text_does_not_keep_the_rest_from_being_stored(
 def test_what_a_host_says_is_cut_and_holds_no_character_that_a_database_refuses():
     assert cut("a\0b") == "a?b"
     assert len(cut("x" * 1_000_000)) < TEXT_MAX + 100
+
+
+def test_a_release_of_an_earlier_version_is_read_with_what_its_new_keys_stand_for():
+    spec = load(JobSpec, OLD_SPEC, what="release 3 of web")
+    ready = Probe("http", "http", "/healthz", status=(200, 399), header=(), body="", command=())
+    assert (spec.ready, spec.alive, spec.restart) == (ready, None, RestartPolicy())
+    assert (spec.log.when_full, spec.pids, spec.core) == ("drop", 0, False)
+    assert (spec.command[1], spec.update, spec.spread) == (TEMPLATE, UpdatePolicy("25%"), "zone"), "what it had"
+    assert load(JobSpec, dump_spec(spec), what="it") == spec
 
 
 def test_a_damaged_record_is_told_with_what_it_is_and_where():
