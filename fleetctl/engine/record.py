@@ -140,7 +140,7 @@ def expect(before: Memory, plan: Plan, desired: Desired) -> dict[str, HostMemory
 
 def _lasting(row: InstanceReport) -> InstanceReport:
     """Without what grows by itself: a look at what has not changed is no news, and is not written down."""
-    return replace(row, age_s=0.0, ready_for_s=None, dropped=Bytes(0))
+    return replace(row, age_s=0.0, ready_for_s=None, dropped=Bytes(0), said="", usage=None, story=None)
 
 
 def _doubtful(row: InstanceReport) -> InstanceReport:

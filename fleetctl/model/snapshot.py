@@ -41,6 +41,7 @@ class ProblemKind(Enum):
     EXIT_125 = "exit_125"
     ARTIFACT_MISSING = "artifact_missing"
     CRASH_LOOPING = "crash_looping"
+    DAEMONIZED = "daemonized"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,34 @@ class Problem:
     detail: str
     port: int | None = None
     pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StuckProcess:
+    """One that SIGKILL did not end: the kernel's letter for its state, and why."""
+
+    pid: int
+    state: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an instance's processes used of their host, when that was last sampled."""
+
+    cpu_s: float  # since its start
+    memory: Bytes  # now
+    peak: Bytes
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something in an instance's life, as its host tells it to people."""
+
+    at_wall: float  # by its host's clock
+    run: int  # which start of it, counted from 1
+    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +100,11 @@ class InstanceReport:
     problem: Problem | None = None
     age_s: float = 0.0  # since its start was ordered
     dropped: Bytes = Bytes(0)  # of its output, for want of room
-    stuck_pids: tuple[int, ...] = ()
+    stuck: tuple[StuckProcess, ...] = ()
+    said: str = ""  # its newest STATUS= by sd_notify
+    limits: str = ""  # what binds it, or "advisory: ..."; empty: not known
+    usage: Usage | None = None
+    story: tuple[Event, ...] | None = None  # the newest, oldest first; absent: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +117,7 @@ class Facts:
     arch: str = ""
     python: str = ""
     limits: str = "advisory"
+    after_reboot: str = ""  # what starts the agent then: "unit", "user unit", "crontab", "none: ..."; empty: not known
 
 
 @dataclass(frozen=True, slots=True)

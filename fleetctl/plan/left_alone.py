@@ -55,7 +55,7 @@ def _why_suspect(scene: Scene, host: str, there: str) -> str:
 def _tell_stuck(draft: Draft, copies: list[Copy]) -> None:
     for copy in copies:
         if copy.standing is Standing.ORDERLY and copy.row.phase is Phase.STUCK:
-            pids = ", ".join(str(pid) for pid in copy.row.stuck_pids) or "unknown"
+            pids = ", ".join(str(stuck.pid) for stuck in copy.row.stuck) or "unknown"
             reason = f"{copy} can't be ended (pids {pids}): it keeps its room and ports; reboot {copy.host}"
             draft.hold(copy.name, HeldKind.STUCK, reason)
 

@@ -15,6 +15,7 @@ from fleetctl.model.job import Digest
 from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
 from fleetctl.model.snapshot import (
+    Event,
     Facts,
     Guard,
     HostReport,
@@ -23,6 +24,8 @@ from fleetctl.model.snapshot import (
     Problem,
     ProblemKind,
     Reach,
+    StuckProcess,
+    Usage,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ LOG_LINE_CHARS_MAX = 16_000
 LOG_LINES_MAX = 10_000
 INSTANCES_MAX = 10_000
 ARTIFACTS_MAX = 100_000
+EVENTS_MAX = 1_000
 PATH_BYTES_MAX = 4096  # Linux's PATH_MAX
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # all but tab
@@ -128,6 +132,25 @@ class _Stuck(_Said):
     why: Text = ""
 
 
+class _Usage(_Said):
+    cpu_s: Annotated[Seconds, Field(ge=0)]
+    memory_bytes: Whole
+    peak_bytes: Whole
+    processes: Whole
+
+    def usage(self) -> Usage:
+        return Usage(self.cpu_s, Bytes(self.memory_bytes), Bytes(self.peak_bytes), self.processes)
+
+
+class _Event(_Said):
+    at: Seconds
+    run: Whole
+    what: Text
+
+    def event(self) -> Event:
+        return Event(self.at, self.run, self.what)
+
+
 class _Resources(_Said):
     cpu_milli: Whole
     memory_bytes: Whole
@@ -152,6 +175,11 @@ class Row(_Said):
     resources: _Resources
     dropped_bytes: Whole
     stuck: Annotated[list[_Stuck], Field(max_length=10_000)]
+    # What agents of an older version don't tell is not known.
+    said: Text = ""
+    limits: Text = ""
+    usage: _Usage | None = None
+    story: Annotated[list[_Event], Field(max_length=EVENTS_MAX)] | None = None
 
     def report(self) -> InstanceReport:
         problem = self.problem
@@ -176,7 +204,11 @@ class Row(_Said):
             problem=None if problem is None else Problem(problem.kind, problem.detail, problem.port, problem.pid),
             age_s=self.age_s,
             dropped=Bytes(self.dropped_bytes),
-            stuck_pids=tuple(stuck.pid for stuck in self.stuck),
+            stuck=tuple(StuckProcess(one.pid, one.state, one.why) for one in self.stuck),
+            said=self.said,
+            limits=self.limits,
+            usage=self.usage.usage() if self.usage else None,
+            story=None if self.story is None else tuple(event.event() for event in self.story),
         )
 
 
@@ -202,7 +234,8 @@ class _Facts(_Said):
     kernel: Word
     arch: Word
     python: Word
-    limits: Word
+    limits: Text
+    boot: Text = ""
 
 
 class Report(_Said):
@@ -240,6 +273,7 @@ class Report(_Said):
                 arch=facts.arch,
                 python=facts.python,
                 limits=facts.limits,
+                after_reboot=facts.boot,
             ),
             host_id=self.host_id,
             fleet=self.fleet,

@@ -8,7 +8,7 @@ import pytest
 from fleetctl.host import protocol
 from fleetctl.model.replica import InstanceName
 from fleetctl.model.resources import Resources
-from fleetctl.model.snapshot import Phase, Problem, ProblemKind, Reach
+from fleetctl.model.snapshot import Event, Phase, Problem, ProblemKind, Reach, StuckProcess, Usage
 from fleetctl.ssh import wire
 from fleetctl.ssh.wire import GarbledError
 
@@ -84,10 +84,35 @@ def test_a_report_becomes_model_types():
     assert row.ports == (("http", 20000),)
     assert row.resources == Resources(500, 1024, 2048)
     assert row.problem == Problem(ProblemKind.PORT_TAKEN, "pid 7 listens there", 20000, 7)
-    assert (row.stuck_pids, row.dropped, row.ready_for_s) == ((9,), 5, 12.5)
+    assert (row.stuck, row.dropped, row.ready_for_s) == ((StuckProcess(9, "D", "it sleeps"),), 5, 12.5)
     assert (seen.guard.generation, seen.fleet, seen.address) == (47, None, "10.0.0.9")
     assert seen.reach == (Reach("h2", "10.0.0.2", 22, ok=True, age_s=4.0),)
     assert (seen.ports_in_use, seen.artifacts) == (frozenset({22, 20000}), frozenset({"a" * 64}))
+
+
+NEWER = {
+    **ROW,
+    "problem": {"kind": "daemonized", "detail": "it went into the background", "port": None, "pid": 7},
+    "said": "warming\x1b[2J up",
+    "limits": "cgroup: memory 40.0 MiB, no swap, pids 32",
+    "usage": {"cpu_s": 1.5, "memory_bytes": 1024, "peak_bytes": 2048, "processes": 3},
+    "story": [{"at": 5.0, "run": 1, "what": "started\nanew"}, {"at": 6, "run": 2, "what": "killed by SIGKILL"}],
+}
+
+
+def test_what_newer_agents_tell_besides_is_known_and_cleaned():
+    (row,) = report(changed("instances", [NEWER])).instances
+    assert row.problem.kind is ProblemKind.DAEMONIZED
+    assert (row.said, row.limits) == ("warming\ufffd[2J up", "cgroup: memory 40.0 MiB, no swap, pids 32")
+    assert row.usage == Usage(1.5, 1024, 2048, 3)
+    assert row.story == (Event(5.0, 1, "started anew"), Event(6.0, 2, "killed by SIGKILL"))
+    assert report(changed("facts.boot", "user unit")).facts.after_reboot == "user unit"
+
+
+def test_what_older_agents_do_not_tell_is_not_known():
+    seen = report()
+    (row,) = seen.instances
+    assert (row.said, row.limits, row.usage, row.story, seen.facts.after_reboot) == ("", "", None, None, "")
 
 
 def test_every_phase_of_the_protocol_is_known():
@@ -127,6 +152,10 @@ def test_instances_come_in_order_of_their_names():
         ("instances.0.artifact", "A" * 64),
         ("instances.0.problem.kind", "bad luck"),
         ("instances.0.resources.cpu_milli", -1),
+        ("instances.0.usage", {"cpu_s": -1.0, "memory_bytes": 1, "peak_bytes": 1, "processes": 1}),
+        ("instances.0.usage", {"cpu_s": 1.0}),
+        ("instances.0.story", [{"at": float("nan"), "run": 1, "what": "x"}]),
+        ("instances.0.story", [{"at": 1.0, "run": 1, "what": "x"}] * (wire.EVENTS_MAX + 1)),
         ("instances", [ROW, ROW]),
         ("instances", {"0": ROW}),
         ("facts", []),

@@ -15,7 +15,20 @@ from fleetctl.model.job import Digest, JobSpec, PortRequest, Probe
 from fleetctl.model.memory import Cordon, Failure, HostMemory, Memory
 from fleetctl.model.plan import Plan, Stage, Start
 from fleetctl.model.replica import Generation, InstanceName, ReplicaName
-from fleetctl.model.snapshot import InstanceReport, Phase, Silence, Snapshot, Unreachable
+from fleetctl.model.resources import Bytes, MilliCpu
+from fleetctl.model.snapshot import (
+    Event,
+    Facts,
+    Guard,
+    HostReport,
+    InstanceReport,
+    Phase,
+    Reachable,
+    Silence,
+    Snapshot,
+    Unreachable,
+    Usage,
+)
 from fleetctl.model.template import Template
 from fleetctl.model.verdict import Health, HostVerdict
 
@@ -83,6 +96,19 @@ def test_an_order_to_start_has_everything_rendered():
     sent = start_spec(start(), release, fleet="test", replicas=4)
     assert sent["argv"] == ["./web", "10.0.0.1:20000"]
     assert (sent["ready"]["port"], sent["ready"]["path"], sent["wish_replicas"]) == (20000, "/up", 4)
+
+
+def test_what_grows_by_itself_is_not_remembered_of_an_instance():
+    name = InstanceName.parse("web.0@1")
+    lasting = InstanceReport(name, 1, Phase.READY, limits="advisory: no cgroup v2")
+    seen = replace(lasting, usage=Usage(1.0, 2, 3, 4), story=(Event(1.0, 1, "started"),), said="busy", age_s=5.0)
+    facts = Facts(MilliCpu(1), Bytes(1), Bytes(1), Bytes(1))
+    report = HostReport(1, "b", Guard(Generation(1), "me"), facts, fleet="test", instances=(seen,))
+    wanted = Desired("test", (HostSpec("h1", "10.0.0.1"),), ())
+    judged = {"h1": HostVerdict(Health.HEALTHY, "answers", Instant(0.0))}
+    snapshot = Snapshot(Instant(1.0), {"h1": Reachable(report, "10.0.0.1")})
+    kept = remember(wanted, Memory(Generation(1)), snapshot, judged, at_start={}, behind={})
+    assert kept["h1"].instances == (lasting,)
 
 
 def test_what_a_plan_places_is_known_before_its_first_order(tmp_path):

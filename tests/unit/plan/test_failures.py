@@ -82,6 +82,11 @@ def test_an_instance_that_ends_for_good_failed_once_and_for_all(fleet):
     assert found(fleet) == (), "memory keeps no row of what has ended"
 
 
+def test_what_goes_into_the_background_crashes_like_any_other_and_is_not_final(fleet):
+    fleet.put("h1", replace(crash_loop(), problem=Problem(ProblemKind.DAEMONIZED, "it went into the background")))
+    assert found(fleet, [crash_loop(restarts=0)]) == failed("h1", NOW) * 6
+
+
 def test_a_gate_that_was_not_passed_is_one_failure_though_it_ended_for_good(fleet):
     fleet.put("h1", instance("web.1@5", **broken(Problem(ProblemKind.EXIT_125, "exited 125"))))
     gate = [InstanceName.parse("web.1@5")]

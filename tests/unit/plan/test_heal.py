@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fleetctl.model.plan import AwaitReady, HeldKind, Start, Stop, Upload
-from fleetctl.model.snapshot import Phase, Problem, ProblemKind, Silence
+from fleetctl.model.snapshot import Phase, Problem, ProblemKind, Silence, StuckProcess
 from fleetctl.model.verdict import Health
 from tests.unit.plan.fleets import Fleet, actions, broken, fixed, instance, job, names
 
@@ -354,7 +354,9 @@ def test_a_good_release_is_started_in_place_of_one_that_can_never_run(kind):
 def test_a_stuck_instance_keeps_its_room_and_ports_and_is_told():
     fleet = Fleet.of("h1")
     fleet.wish(job(ports=fixed(8080)))
-    fleet.put("h1", instance("web.0@1", Phase.STUCK, ports=(("http", 8080),), stuck_pids=(12, 13)))
+    fleet.put(
+        "h1", instance("web.0@1", Phase.STUCK, ports=(("http", 8080),), stuck=(StuckProcess(12), StuckProcess(13)))
+    )
     assert nothing_happens(fleet)
     (held,) = fleet.held(HeldKind.STUCK)
     assert "pids 12, 13" in held.reason

@@ -13,6 +13,7 @@ from fleetctl.errors import StateError, UsageError
 from fleetctl.model.job import JobSpec, Probe, RestartPolicy, UpdatePolicy
 from fleetctl.model.memory import Cordon, Failure, HostMemory, Incident
 from fleetctl.model.plan import Action, AwaitReady, Held, HeldKind, Start, Stop, Upload
+from fleetctl.model.snapshot import Phase, Problem, ProblemKind
 from fleetctl.model.template import Template
 from fleetctl.model.verdict import HostVerdict
 from fleetctl.state.identity import Process
@@ -28,6 +29,15 @@ OLD_SPEC = (
     '"path":"/healthz","interval_s":2.0,"timeout_s":1.0,"failures":3,"successes":1,"grace_s":0.0},'
     '"stop":{"signal":"TERM","timeout_s":30.0,"drain_s":0.0},"update":{"max_unavailable":"25%",'
     '"min_healthy_s":10.0,"deadline_s":300.0},"log":{"size":10485760,"keep":5}}'
+)
+OLD_HOST = (
+    '{"last_address":"10.0.0.1","silent_runs":0,"silent_since":null,"verdict":null,'
+    '"instances":[{"name":{"replica":{"job":"web","index":1},"epoch":47},"release":3,"phase":"stuck",'
+    '"ports":[["http",20017]],"address":"10.0.0.1","artifact":null,"resources":{"cpu":500,"memory":0,'
+    '"disk":0},"pid":4711,"ready_for_s":null,"ever_ready":true,"restarts":2,"last_exit":"exited 42",'
+    '"reason":"","problem":{"kind":"crash_looping","detail":"5 exits","port":null,"pid":null},'
+    '"age_s":0.0,"dropped":0,"stuck_pids":[9]}],"spec":null,"host_id":"","answered":null,"turns":[],'
+    '"behind":[]}'
 )
 
 TEMPLATE = Template("{{ address }}:{{ ports.http }}", (("v", "1.4.2"),))
@@ -103,6 +113,12 @@ def test_a_release_of_an_earlier_version_is_read_with_what_its_new_keys_stand_fo
     assert (spec.log.when_full, spec.pids, spec.core) == ("drop", 0, False)
     assert (spec.command[1], spec.update, spec.spread) == (TEMPLATE, UpdatePolicy("25%"), "zone"), "what it had"
     assert load(JobSpec, dump_spec(spec), what="it") == spec
+
+
+def test_what_an_earlier_version_remembered_of_a_host_is_read():
+    (row,) = load(HostMemory, OLD_HOST, what="host h1").instances
+    assert (row.phase, row.problem, row.pid) == (Phase.STUCK, Problem(ProblemKind.CRASH_LOOPING, "5 exits"), 4711)
+    assert (row.stuck, row.usage, row.story, row.said) == ((), None, None, "")
 
 
 def test_a_damaged_record_is_told_with_what_it_is_and_where():
