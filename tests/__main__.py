@@ -1,7 +1,7 @@
 """`python -m tests [LAYER…]`: runs the layers one after another and says how each ended and how long it took.
 
-Every layer is a process of its own, e2e three. `--soak` adds the larger numbers. `python -m tests fleet` keeps the
-compose fleet up for a person until Ctrl-C.
+Every layer is a process of its own, some are two or three side by side. `--soak` adds the larger numbers.
+`python -m tests fleet` keeps the compose fleet up for a person until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ BESIDE = {
     "unit": (("engine/test_*",),),
     "property": (("test_plans", "test_verdicts"),),
     "sim": (("test_observer",),),
+    "host": (("test_[bfhnpuw]*", "test_status_whole"), ("test_chaos", "test_limits", "test_logs*", "test_survival")),
     "ssh": (("test_c*", "test_killed_*", "test_notify", "test_stopped", "test_take_over", "test_watch"),),
     "e2e": (("test_readme",), ("test_strange_*", "test_conformance", "test_load", "test_watch")),
 }

@@ -140,6 +140,7 @@ class EmbeddedHost:
             "LOGNAME": user,
             "SHELL": "/bin/sh",
             "PATH": f"{SHELL_PATH}:{python}",
+            "FLEETCTL_BOOT": "none",  # no unit of the real machine may start what ends with the demo
             "SSH_CONNECTION": f"{client} {client_port} {self.address} {self.port}",
         }
 

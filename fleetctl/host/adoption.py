@@ -5,17 +5,20 @@ First the records are read, then anything is believed: of another boot, nothing 
 
 import os
 
-from . import proc, records, rows, shim, table
-from .instance import BORN_WAIT_S, said
+from . import doubts, files, limits, proc, records, rows, shim, table
+from .instance import said
+from .orphans import BORN_WAIT_S
 from .loop import boottime
 
 
 def adopt(instance) -> None:
     """Go on where the agent before this one was killed, or begin anew where the boot is another."""
     instance.status = rows.read_status(os.path.join(instance.folder, "status.json"))
-    launched = launched_run(instance)
+    launched = last_launch(instance)
     known = records.runs(os.path.join(instance.folder, "exit"))
-    instance.status["run"] = max(instance.status["run"], launched, *known)
+    instance.status["run"] = max(instance.status["run"], launched.run, *known)
+    if launched.run == instance.status["run"]:
+        instance.cgroup = limits.group_of_launch(launched)
     record = records.read(instance.record_path())
     if record is not None and record.boot == instance.agent.boot:
         take_up(instance, record)
@@ -24,20 +27,26 @@ def adopt(instance) -> None:
     elif instance.status["boot"] != instance.agent.boot:
         void(instance, record)
     elif instance.state in table.ALIVE and instance.shim_lives():
-        resume(instance, table.LAUNCHING)  # its record is about to appear
-        instance.log.open()
-        instance.orphan_timer = instance.loop.after(BORN_WAIT_S, instance.look_for_shim)
+        await_record(instance)
     else:
         nothing_runs(instance)
     instance.save()
 
 
-def launched_run(instance) -> int:
+def await_record(instance) -> None:
+    """A shim lives, and its record is about to appear."""
+    resume(instance, table.LAUNCHING)
+    instance.log.open(instance.status["run"])
+    instance.notify.take_up()
+    instance.orphan_timer = instance.loop.after(BORN_WAIT_S, instance.look_for_shim)
+
+
+def last_launch(instance) -> shim.Launch:
     try:
         with open(os.path.join(instance.folder, "launch"), "rb") as file:
-            return shim.Launch(file.read()).run
+            return shim.Launch(file.read())
     except (OSError, ValueError):
-        return 0
+        return shim.Launch(b"")
 
 
 def resume(instance, state: str) -> None:
@@ -47,6 +56,8 @@ def resume(instance, state: str) -> None:
 def void(instance, record) -> None:
     """Its records are of another boot: nothing of it runs, and no pid in them means anything."""
     ran = instance.state in table.ALIVE
+    how = "in good order" if instance.agent.doubts.in_order else "without having been shut down"
+    rows.tell(instance.status, "the host was started again, %s" % how)
     instance.status.update(boot=instance.agent.boot, pid=None, ready_since=None, was_ready_since=None)
     instance.status.update(failures=0, exits=[], due=None, stuck=[], seen=instance.status["run"])
     if ran and (record is None or record.ended == records.PENDING):
@@ -57,20 +68,32 @@ def void(instance, record) -> None:
         resume(instance, table.STOPPED)
     else:
         instance.status["problem"] = None
-        resume(instance, table.WAITING)
-        instance.status["note"] = "the host was started again"
-        instance.arm(0, "due")
+        wait_for_due(instance, 0.0, "the host was started again")
 
 
 def nothing_runs(instance) -> None:
-    """There is no program: it was waiting, or had come to nothing."""
+    """There is no program: it was waiting, or had come to nothing, or systemd alone was stopped (see going_down.py)."""
     if instance.order["wanted"] == "stop":
-        resume(instance, table.STOPPED)
-    elif instance.state not in table.OVER:
+        unseen = not instance.withdraw() and instance.state in table.ALIVE
+        if unseen:
+            await_record(instance)
+            instance.feed("stop")
+        else:
+            resume(instance, table.STOPPED)
+    elif instance.state != table.FAILED:
         rest = (instance.status["due"] or 0) - boottime() if instance.state == table.WAITING else 0
         instance.status["boot"] = instance.agent.boot
-        resume(instance, table.WAITING)
-        instance.arm(min(rest, instance.spec["restart"]["backoff_max_s"] * 2), "due")
+        stopped = instance.state == table.STOPPED
+        note = "systemd was started again" if stopped else instance.status["note"]
+        wait_for_due(instance, min(rest, instance.spec["restart"]["backoff_max_s"] * 2), note)
+
+
+def wait_for_due(instance, rest_s: float, note: str) -> None:
+    """It is started again after that time. What an ending run was told is over."""
+    resume(instance, table.WAITING)
+    files.forget(os.path.join(instance.folder, "notice"))
+    instance.status["note"] = note
+    doubts.start_when_sound(instance, rest_s)
 
 
 def take_up(instance, record) -> None:
@@ -82,10 +105,11 @@ def take_up(instance, record) -> None:
     if seen and instance.state not in table.ALIVE:  # all was noted; its shim may not have been told
         nothing_runs(instance)
         if proc.lives(record.shim, record.shim_start):
-            instance.log.open()
+            instance.log.open(instance.status["run"])
             instance.dismiss()
         return
-    instance.log.open()
+    instance.log.open(instance.status["run"])
+    instance.notify.take_up()
     if not record.pid and record.ended == records.PENDING:
         resume(instance, table.LAUNCHING)
         instance.watch_process(record.shim, record.shim_start)
@@ -105,6 +129,8 @@ def take_up_program(instance, record) -> None:
         instance.become_orphan()
     if instance.state in table.LIVE:
         instance.await_ready()
+    elif instance.state == table.ABORTING:
+        instance.arm_abort()
     elif instance.state == table.CLEARING:
         instance.arm_grace()
     elif instance.state == table.DRAINING:
@@ -112,8 +138,8 @@ def take_up_program(instance, record) -> None:
         instance.arm(since + rows.drain_s(instance.spec) - boottime(), "drained")
     elif instance.state == table.STOPPING:
         instance.ask_tree()
-        since = instance.status["stopping_since"]
-        instance.arm(since + instance.spec["stop"]["timeout_s"] - boottime(), "grace")
+        end = instance.status["stopping_since"] + instance.spec["stop"]["timeout_s"]
+        instance.arm(max(end, instance.status["extended"]) - boottime(), "grace")
     elif instance.state in (table.SWEEPING, table.JAMMED, table.KILLING, table.STUCK):
         instance.kill_tree()
         instance.arm_patience()

@@ -15,15 +15,23 @@ import time
 from . import (
     adoption,
     artifacts,
+    comeback,
+    doubts,
     files,
+    going_down,
+    held,
     instance,
     launch,
     link,
+    porter,
     proc,
     report,
     requests,
+    room,
+    rootlock,
     rows,
     shim,
+    spec as shapes,
     supervisor,
     table,
     uploads,
@@ -31,9 +39,11 @@ from . import (
 )
 from .errands import Errand
 from .guard import Guard, Refused
+from .limits import Limits
 from .loop import Loop
 from .protocol import PROTOCOL
 from .reach import Reach
+from .usage import Usage
 
 LOCK_WAIT_S = 10.0
 REMOVAL_S = 600.0
@@ -45,11 +55,14 @@ HALF_MADE_S = 3600.0  # no entry.py takes that long to unpack a program
 CONNECTIONS_MAX = 64
 
 
-def main(root: str, requests_out: int, answers_in: int) -> int:
+def main(root: str, requests_out: int, answers_in: int, holding: int) -> int:
     """Run until killed. The descriptors lead to the supervisor and back."""
-    proc.close_descriptors((0, 1, 2, requests_out, answers_in))
-    for descriptor in (requests_out, answers_in):
+    kept = held.inherited()
+    proc.close_descriptors((0, 1, 2, requests_out, answers_in, holding, *kept.values()))
+    for descriptor in (requests_out, answers_in, holding):
         os.set_inheritable(descriptor, False)
+    door = porter.Porter(root)
+    door.begin()
     os.chdir(root)
     os.umask(0o077)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -60,7 +73,10 @@ def main(root: str, requests_out: int, answers_in: int) -> int:
     if lock < 0:
         return 1
     agent = Agent(root, requests_out, answers_in)
+    agent.files_at_start = (soft, hard)
+    agent.giver = held.Giver(agent.loop, holding, kept)
     agent.begin()
+    door.agent = agent
     agent.loop.run()
     return 0
 
@@ -92,10 +108,20 @@ class Agent:
         self.reach = Reach(os.path.join(root, "reach.json"))
         self.instances: "dict[str, instance.Instance]" = {}
         self.waits = waits.Waits(self)
+        self.limits = Limits(self)
+        self.usage = Usage(self)
         self.pruning = False
         self.notes: "list[str]" = []
         self.uploads = uploads.Uploads(self)
+        self.doubts = doubts.Doubts(self)
+        self.comeback = comeback.Comeback(self)
+        self.room = room.Room(self)
+        self.unwritten: "set[str]" = set()  # stops that a full disk has no room for: begun all the same
+        self.going_down = going_down.GoingDown(self)
         self.channels: "set[link.Channel]" = set()
+        self.giver = held.Giver(self.loop, -1, {})
+        self.files_at_start = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.seen_on_disk: "dict[str, object]" = {}  # as it was looked at last: see remembered
 
     def say(self, text: str) -> None:
         """To agent.log."""
@@ -109,7 +135,13 @@ class Agent:
         self.loop.watch(self.bell, self.rung)
         self.loop.watch(self.answers_in, self.answered)
         self.guard.begin()
+        self.doubts.begin()
         self.adopt_all()
+        self.room.look()
+        self.limits.begin()
+        self.usage.soon()
+        self.comeback.begin()
+        self.seen_on_disk = report.seen_on_disk(self.root)
         self.listen()
         self.prune_soon()
         self.loop.guarded(self.tidy)
@@ -182,10 +214,30 @@ class Agent:
                 self.loop.guarded(found.shim_forked, int(words[2]), int(words[3]))
 
     def replace_supervisor(self) -> None:
-        """The supervisor is dead: become one. It starts an agent, which adopts all."""
+        """The supervisor is dead: become one, which starts an agent. Not where its unit was stopped."""
+        lock = -1 if os.path.exists(supervisor.RESTING) else rootlock.take(as_heir=True)
+        if lock < 0:
+            self.say("the supervisor is gone: leaving, too")
+            os._exit(0)
         self.say("the supervisor is gone: taking its place")
+        os.set_inheritable(lock, True)
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.files_at_start)  # what programs are started with
         supervisor.reset_signals()
-        supervisor.execute(os.path.join(supervisor.HERE, "main.py"), "supervisor", self.root, "-1", "-1")
+        environment = held.handed_on(self.giver.held)
+        main_file = os.path.join(supervisor.HERE, "main.py")
+        supervisor.execute(main_file, "supervisor", self.root, "-1", str(lock), environment=environment)
+
+    def hold(self, name: str, descriptor: int) -> None:
+        """Have this descriptor kept for the next agent, under this name."""
+        self.giver.hold(name, descriptor)
+
+    def drop_held(self, name: str) -> None:
+        """Have it kept no longer. Closing it here is its owner's affair."""
+        self.giver.drop(name)
+
+    def take_held(self):
+        """{name: descriptor} of all that is held: at the beginning, what the agent before had."""
+        return dict(self.giver.held)
 
     def rung(self, _events: int) -> None:
         heard = shim.drain(self.bell)
@@ -211,21 +263,37 @@ class Agent:
         return self.instances.get(name)
 
     def report(self, address: str):
+        self.seen_on_disk = report.seen_on_disk(self.root)
+        self.comeback.look()
+        self.room.look()
+        return self.remembered(address, self.notes)
+
+    def remembered(self, address: str, notes):
+        """The report without a look at the root, which may hang."""
         listed = [self.instances[name].row() for name in sorted(self.instances)]
         program = {"version": self.version, "digest": self.digest, "protocol": PROTOCOL}
-        return report.assemble(self.root, self.guard, listed, self.reach, address, program, self.boot, self.notes)
+        notes = [*self.guard.notes(), *self.room.notes(), *notes]
+        told = report.assemble(self.seen_on_disk, self.guard, listed, self.reach, address, program, self.boot, notes)
+        told["facts"] = dict(told["facts"], boot=self.comeback.how, limits=self.limits.said)
+        return told
 
     def add(self, name: str, spec, reason: str):
         """A new instance: written down, durably, then started."""
+        self.going_down.refuse_starts()
+        self.room.refuse_start()
         order = rows.new_order(spec, reason, self.boot)
         temporary = os.path.join("instances", "." + name)
         artifacts.remove(temporary)
-        os.mkdir(temporary, 0o700)
-        for folder in ("run", "exit", "log"):
-            os.mkdir(os.path.join(temporary, folder), 0o700)
-        files.replace_json(os.path.join(temporary, "spec.json"), order, durable=True)
-        os.rename(temporary, os.path.join("instances", name))
-        files.sync_folder("instances")
+        try:
+            os.mkdir(temporary, 0o700)
+            for folder in ("run", "exit", "log"):
+                os.mkdir(os.path.join(temporary, folder), 0o700)
+            files.replace_json(os.path.join(temporary, "spec.json"), order, durable=True)
+            os.rename(temporary, os.path.join("instances", name))
+            files.sync_folder("instances")
+        except OSError:
+            artifacts.remove(temporary)
+            raise
         found = instance.Instance(self, name, order)
         self.instances[name] = found
         self.guard.changed()
@@ -237,11 +305,21 @@ class Agent:
         if found.order["wanted"] == "stop":
             return
         found.order = dict(found.order, wanted="stop", reason=reason)
-        try:
-            files.replace_json(os.path.join(found.folder, "spec.json"), found.order, durable=True)
-        except OSError as error:
-            self.say("%s: the order to stop can't be written down: %s" % (found.name, error))
+        self.unwritten.add(found.name)
+        self.write_down_stops()
+        if self.unwritten:
+            self.room.look()
         found.feed("stop")
+
+    def write_down_stops(self) -> None:
+        for name in sorted(self.unwritten):
+            found = self.instances.get(name)
+            try:
+                if found is not None:
+                    files.write_down_json(self.root, os.path.join(found.folder, "spec.json"), found.order)
+                self.unwritten.discard(name)
+            except OSError as error:
+                self.say("%s: the order to stop can't be written down yet: %s" % (name, error))
 
     # Keeping the root tidy
 
@@ -255,7 +333,7 @@ class Agent:
         self.pruning = False
         replicas: "dict[str, list[tuple[int, str]]]" = {}
         for name, found in self.instances.items():
-            if found.state in table.OVER:
+            if found.state == table.FAILED or (found.state == table.STOPPED and found.order["wanted"] == "stop"):
                 replica, _, epoch = name.partition("@")
                 replicas.setdefault(replica, []).append((int(epoch), name))
         for ended in replicas.values():
@@ -280,6 +358,7 @@ class Agent:
     def tidy(self) -> None:
         """What was half made, half removed or half uploaded, and programs that nothing runs any more."""
         self.loop.after(TIDY_S, self.tidy)
+        self.limits.tidy()
         for name in os.listdir("incoming"):
             if os.lstat(os.path.join("incoming", name)).st_mtime < time.time() - UPLOAD_S:
                 self.remove_later(os.path.join("incoming", name))
@@ -304,7 +383,7 @@ def read_order(folder: str):
             order = json.loads(file.read().decode("utf-8"))
         for key in ("wanted", "reason", "made_at", "made_boot", "made_boottime"):
             order[key]
-        requests.check_spec(order["spec"])
+        shapes.check_spec(order["spec"])
     except (OSError, ValueError, KeyError, TypeError, Refused):
         return None
     return order

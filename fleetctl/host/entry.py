@@ -23,43 +23,58 @@ THE HANDSHAKE. Lines are JSON objects that end in "\\n"; everything else is raw 
         {"hello": 1, "python": [3, 11, 2], "uid": 0, "root": ABSOLUTE, "address": STR, "installed": bool, "agent": bool,
          "running": null | {"version": str, "digest": str}, "send": bool, "error": null | ERROR}
     `address` is where sshd saw us arrive ("" where it can't be told). `running` is the living supervisor's program.
-    ERROR is {"kind": str, "message": str, "hint": str}; after one H ends with status 1. Kinds: malformed, python, root.
+    ERROR is {"kind": str, "message": str, "hint": str}; after one H ends with status 1. Kinds: malformed, python, root,
+    newer (in `drive`: a newer fleetctl drives this root, or did last).
+    The hello comes within 8 s, however the file system of the root hangs: it is touched by a thread alone.
 4.  Only if `send` is true: C -> H  exactly COUNT raw bytes, the bundle.
     The bundle is zlib.compress(TEXT, 9), where TEXT is
         json.dumps({file name: file's text, for every *.py directly in fleetctl/host/},
                    sort_keys=True, separators=(",", ":")).encode("ascii")
     and the digest is hashlib.sha256(TEXT).hexdigest(): of TEXT, not of what zlib made of it.
-5.  H -> C  one line, at most 30 s after the hello or the last byte of the bundle:
+5.  H -> C  one line, at most 90 s after the hello or the last byte of the bundle:
         {"linked": 1, "by": "agent"|"look"}   or   {"linked": 0, "error": ERROR}, and H ends with status 1.
-    Kinds: bundle (not what its digest says, or it does not run under this Python), root (can't be written), start (the
-    supervisor did not start), agent (its socket does not answer). In `drive` it is always `agent`.
+    Kinds: bundle (not what its digest says, or it does not run under this Python), root (can't be written, or does not
+    answer), start (the supervisor did not start), session (it would be killed at log-out), agent (its socket does not
+    answer). In `drive` it is always `agent`.
+    Where the file system of the root hangs, `agent` is the porter of that agent (porter.py), which answers from memory
+    and is found by an abstract socket, in no file system. Nothing is installed or upgraded then: `send` is false.
 6.  From here the channel carries the requests and answers of protocol.py until either side ends. EOF from C ends H,
-    never the agent. EOF from H: the agent ended (upgraded, killed): connect again.
+    never the agent. EOF from H: the agent ended (upgraded, killed), or sleeps over a root that hangs: connect again.
 
 drive   makes the root (0700) with artifacts/ incoming/ instances/, unpacks the bundle to <root>/program-<digest>/ where
         it is not there yet, starts the supervisor where none lives, and asks one of an older version (or of the same
-        version with another digest) to execute the new program in place. A newer one is left alone and linked to: see
-        `running`.
+        version with another digest) to execute the new program in place. A newer one is left alone, and this link
+        refused. Where the disk has no room for ours, a living older one is linked to: see `running`.
 look    writes nothing. A living agent is linked to, whatever its version. Without one, look.py (from the bundle or from
         the folder, never leaving a .pyc) answers observe, logs and probe from the files and /proc; anything else gets
         the error `no_agent`.
 """
 
+import _thread
 import errno
 import json
 import os
 import select
 import socket
 import stat
+import struct
 import sys
 import time
+from binascii import crc32
 
 PACKAGE = "fleetctl_host"
 LINE_BYTES_MAX = 64 * 1024
 START_WAIT_S = 10.0
-ANSWER_WAIT_S = 10.0
+ANSWER_WAIT_S = 30.0  # an agent begins in a tenth of a second, on a busy slow host in ten
 GREETING_WAIT_S = 1.0  # where a supervisor lives, a killed agent is back by then
-CHECK_WAIT_S = 10.0
+CHECK_WAIT_S = 30.0  # a busy host compiles it for the first time
+BOOT_WAIT_S = 20.0  # for systemd and cron to say what they do; then this session starts the supervisor itself
+UNIT_WAIT_S = 10.0
+ROOT_WAIT_S = 6.0  # a root that does not answer in that time hangs
+BRING_WAIT_S = 85.0
+PORTER_WAIT_S = 1.0
+UNANSWERED_MS = 3000  # then the porter is asked whether its agent sleeps
+HANGS_HINT = "see what its disk or mount does, there: findmnt -T %s; dmesg | tail"
 UNSENT_BYTES_MAX = 1024 * 1024
 REMOTE_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs")
 FOLDERS = ("artifacts", "incoming", "instances")
@@ -71,6 +86,10 @@ class Failure(Exception):
     def error(self):
         kind, message, hint = self.args
         return {"kind": kind, "message": message, "hint": hint}
+
+
+class NoRoom(Failure):
+    """Likewise, for want of room on the disk."""
 
 
 # Talking, without a buffer
@@ -170,6 +189,98 @@ def make_root(root: str) -> None:
         raise Failure("root", message, "make it writable for this user, or set fleet_root") from None
 
 
+# What may hang
+
+
+class HangsError(Exception):
+    """The root does not answer."""
+
+
+class Door:
+    """The way to the agent's porter, which leads through no file system. It is silent while the agent lives."""
+
+    def __init__(self, root: str, address: str) -> None:
+        self.root, self.address = root, address
+        self.said = None  # its first line: the root hangs, and it answers from memory
+        self.connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.connection.connect(porter_name(root))
+            peer = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            self.open = struct.unpack("3i", peer)[1] == os.getuid()
+        except OSError:
+            self.open = False
+        self.connection.settimeout(PORTER_WAIT_S)
+
+    def hear(self) -> bool:
+        """Whether it says that the root hangs. To be called when there is something to read."""
+        try:
+            said = json.loads(read_line(self.connection.recv, LINE_BYTES_MAX).decode())
+            if said["root"] == self.root:
+                self.said = said
+        except (OSError, ValueError, KeyError, EOFError):
+            pass
+        self.open = self.said is not None
+        return self.open
+
+    def insist(self) -> bool:
+        """Tell it that we saw the root hang, though its agent may have been asleep meanwhile and saw nothing."""
+        words = {"do": "arrive", "address": self.address, "hangs_s": ROOT_WAIT_S}
+        try:
+            self.connection.sendall(json.dumps(words).encode("ascii") + b"\n")
+        except OSError:
+            return False
+        return self.hear()
+
+    def close(self) -> None:
+        self.open = False
+        self.connection.close()
+
+
+def porter_name(root: str) -> str:
+    """As porter.py makes it."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return "\0fleetctl %d %s %08x" % (os.getuid(), space, crc32(os.fsencode(root)) & 0xFFFFFFFF)
+
+
+def aside(work, wait_s: float, door):
+    """What `work()` gives or raises: done by a thread, which alone hangs with the root.
+
+    Raises HangsError when the porter says that the root hangs, or when nothing came of it in time.
+    """
+    read, write = os.pipe()
+    came = []
+
+    def run():
+        try:
+            came.append((work(), None))
+        except BaseException as failure:
+            came.append((None, failure))
+        os.write(write, b".")
+
+    _thread.start_new_thread(run, ())
+    await_word(read, wait_s, door)  # where it hangs, the pipe is left to the thread
+    os.close(read)
+    os.close(write)
+    value, failure = came[0]
+    if failure is not None:
+        raise failure
+    return value
+
+
+def await_word(read: int, wait_s: float, door) -> None:
+    end = time.monotonic() + wait_s
+    while True:
+        heard = [read, door.connection] if door.open else [read]
+        ready = select.select(heard, [], [], max(0.0, end - time.monotonic()))[0]
+        if read in ready:
+            return
+        if not ready or door.hear():
+            raise HangsError
+
+
 # What runs there
 
 
@@ -181,17 +292,31 @@ def stat_words(pid: int):
         return []
 
 
-def running(root: str):
-    """The living supervisor's program, by what it wrote into its lock and what /proc says of that process; or None."""
+def signature(root: str):
+    """(pid, start time, version, digest) of the newest supervisor, living or not, as it wrote them down; or None."""
     try:
         with open(os.path.join(root, "supervisor.lock"), "rb") as file:
             pid, start, version, digest = file.read(4096).decode().split()[:4]
-        words = stat_words(int(pid))
+        parsed(version)
+        return int(pid), start, version, digest
     except (OSError, ValueError):
         return None
-    if len(words) > 19 and words[19].decode() == start and words[0] not in (b"Z", b"X"):
-        return {"version": version, "digest": digest}
+
+
+def running(root: str):
+    """The living supervisor's program, by what it wrote into its lock and what /proc says of that process; or None."""
+    signed = signature(root)
+    words = stat_words(signed[0]) if signed is not None else []
+    if len(words) > 19 and words[19].decode() == signed[1] and words[0] not in (b"Z", b"X"):
+        return {"version": signed[2], "digest": signed[3]}
     return None
+
+
+def refuse_newer(version: str, program) -> None:
+    """What a newer fleetctl wrote here, an older one may misunderstand."""
+    if parsed(version) > parsed(program["version"]):
+        message = "this host is driven by fleetctl %s; this is %s" % (version, program["version"])
+        raise Failure("newer", message, "install fleetctl %s or newer" % version)
 
 
 def connect(root: str):
@@ -269,7 +394,8 @@ def install(root: str, digest: str, version: str, files) -> None:
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # those: somebody else was faster
             message = "the host program can't be written to %s: %s" % (root, error.strerror)
-            raise Failure("root", message, "make room or make it writable, or set fleet_root") from None
+            kind = NoRoom if error.errno in (errno.ENOSPC, errno.EDQUOT) else Failure
+            raise kind("root", message, "make room or make it writable, or set fleet_root") from None
     finally:
         remove(temporary)
 
@@ -298,15 +424,22 @@ def remove(folder: str) -> None:
 
 def python(main_file: str, *arguments: str) -> None:
     """Become that program, with nothing of the session's environment but where programs are found."""
-    os.execve(
-        sys.executable,
-        [sys.executable, "-I", "-S", "-E", main_file, *arguments],
-        {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8"},
-    )
+    variables = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8"}
+    if "FLEETCTL_BOOT" in os.environ:  # "none": nothing is arranged for the next boot (see boot.py)
+        variables["FLEETCTL_BOOT"] = os.environ["FLEETCTL_BOOT"]
+    os.execve(sys.executable, [sys.executable, "-I", "-S", "-E", main_file, *arguments], variables)
 
 
 def check_program(main_file: str) -> None:
     """Have every module loaded once, which also leaves the compiled ones beside them."""
+    status, said = result_of(CHECK_WAIT_S, main_file, "check")
+    if status:
+        message = "the host program does not run under %s: %s" % (sys.executable, last_line(said))
+        raise Failure("bundle", message, "set fleet_python for this host")
+
+
+def result_of(wait_s: float, main_file: str, *arguments: str):
+    """(wait status, what it said) of that program, which is killed where it takes longer."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -315,12 +448,12 @@ def check_program(main_file: str) -> None:
             os.dup2(null, 0)
             os.dup2(write, 1)
             os.dup2(write, 2)
-            python(main_file, "check")
+            python(main_file, *arguments)
         finally:
             os._exit(127)
     os.close(write)
     said = b""
-    end = time.monotonic() + CHECK_WAIT_S
+    end = time.monotonic() + wait_s
     while select.select([read], [], [], max(0.0, end - time.monotonic()))[0]:
         part = os.read(read, 65536)
         if not part:
@@ -329,9 +462,7 @@ def check_program(main_file: str) -> None:
     else:
         os.kill(pid, 9)
     os.close(read)
-    if os.waitpid(pid, 0)[1]:
-        message = "the host program does not run under %s: %s" % (sys.executable, last_line(said))
-        raise Failure("bundle", message, "set fleet_python for this host")
+    return os.waitpid(pid, 0)[1], said
 
 
 def last_line(content: bytes) -> str:
@@ -343,8 +474,37 @@ def last_line(content: bytes) -> str:
 
 
 def start_supervisor(root: str, digest: str) -> None:
-    """Start it out of this session, and return when it holds its lock, or when another was faster."""
+    """Have systemd start it where that brings it back after a reboot, else start it out of this session.
+
+    Returns when one holds its lock. Raises Failure `session` where this login's end would be its end.
+    """
     main_file = os.path.join(root, "program-" + digest, PACKAGE, "main.py")
+    if os.environ.get("FLEETCTL_BOOT") != "none" and started_by_systemd(root, main_file):
+        return
+    fork_supervisor(root, main_file)
+
+
+def started_by_systemd(root: str, main_file: str) -> bool:
+    """Ask boot.py. Whatever goes wrong there keeps no host from working until its next reboot."""
+    status, said = result_of(BOOT_WAIT_S, main_file, "boot", root, "start")
+    try:
+        word = json.loads(last_line(said))
+        if status == 0 and "error" in word:
+            raise Failure("session", word["error"], word["hint"])
+        if status or word["by"] == "fork":
+            return False
+    except (ValueError, KeyError, TypeError):
+        return False
+    end = time.monotonic() + UNIT_WAIT_S
+    while running(root) is None:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def fork_supervisor(root: str, main_file: str) -> None:
+    """Start it out of this session, and return when it holds its lock, or when another was faster."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -425,29 +585,34 @@ def bring_up(root: str, program):
 # Linking
 
 
-def relay(connection, address: str) -> None:
-    """Bytes from here to the agent and back, until either side ends."""
+def relay(connection, address: str, root) -> None:
+    """Bytes from here to the agent and back, until either side ends.
+
+    With a root, also until the agent's porter says that this hangs: whoever waits for an answer links again, to that.
+    """
     connection.sendall(json.dumps({"do": "arrive", "address": address}).encode("ascii") + b"\n")
     agent = connection.fileno()
     for descriptor in (0, 1, agent):
         os.set_blocking(descriptor, False)
     ways = {0: (agent, bytearray()), agent: (1, bytearray())}
-    ended = False
+    ended, asked, door = False, False, None
     while not ended or ways[agent][1]:
-        poll = select.poll()
-        interest = {0: 0, 1: 0, agent: 0}
-        for source, (target, unsent) in ways.items():
-            if len(unsent) < UNSENT_BYTES_MAX and not ended:
-                interest[source] |= select.POLLIN
-            if unsent:
-                interest[target] |= select.POLLOUT
-        for descriptor, events in interest.items():
-            if events or descriptor == 1:  # of fd 1 at least its end is heard
-                poll.register(descriptor, events)
-        for descriptor, events in poll.poll():
+        poll = interested(ways, ended)
+        if door is not None:
+            poll.register(door.connection, select.POLLIN)
+        found = poll.poll(UNANSWERED_MS if asked and root is not None and door is None else None)
+        if not found:
+            door = Door(root, address)
+        for descriptor, events in found:
+            heard = descriptor in ways and events & (select.POLLIN | select.POLLHUP | select.POLLERR)
+            if door is not None and (descriptor == door.connection.fileno() or (heard and descriptor == agent)):
+                if descriptor != agent and door.hear():
+                    return
+                door.close()
+                door, asked = None, False
             if descriptor == 1 and events & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
                 return
-            heard = descriptor in ways and events & (select.POLLIN | select.POLLHUP | select.POLLERR)
+            asked = descriptor == 0 if heard else asked
             if heard and not fill(descriptor, ways[descriptor][1]):
                 if descriptor == 0:
                     return
@@ -455,6 +620,21 @@ def relay(connection, address: str) -> None:
             for target, unsent in ways.values():
                 if target == descriptor and events & select.POLLOUT:
                     spill(target, unsent)
+
+
+def interested(ways, ended: bool):
+    """What there is to wait for."""
+    poll = select.poll()
+    interest = dict.fromkeys((1, *ways), 0)
+    for source, (target, unsent) in ways.items():
+        if len(unsent) < UNSENT_BYTES_MAX and not ended:
+            interest[source] |= select.POLLIN
+        if unsent:
+            interest[target] |= select.POLLOUT
+    for descriptor, events in interest.items():
+        if events or descriptor == 1:  # of fd 1 at least its end is heard
+            poll.register(descriptor, events)
+    return poll
 
 
 def fill(source: int, unsent: bytearray) -> bool:
@@ -566,38 +746,93 @@ def main() -> int:
         if sys.version_info < (3, 6):
             raise Failure("python", "python3 is %d.%d here, 3.6 is needed" % sys.version_info[:2], "set fleet_python")
         root = hello["root"] = os.path.normpath(request["root"] or default_root())
-        check_root(root)
-        if mode == "drive":
-            make_root(root)
-        hello["installed"] = os.path.isdir(os.path.join(root, "program-" + program["digest"]))
-        alive = hello["running"] = running(root)
-        link = greeted(root, 0.0 if alive is None else GREETING_WAIT_S)
-        hello["agent"] = link is not None
-        needed = link is None if mode == "look" else alive is None or wants_upgrade(alive, program)
-        hello["send"] = needed and not hello["installed"]
+        door = Door(root, address)
+        state, link = arrived(root, mode, program, door)
+        hello.update(state)
     except (Failure, OSError) as failure:
         hello["error"] = told(failure)
         say(hello)
         return 1
-    if mode == "drive" and link is not None:
-        link.close()
-        link = None
     say(hello)
     try:
         files = unbundle(read_exactly(program["bytes"]), program["digest"]) if hello["send"] else None
         if mode == "look" and link is None:
             look(root, program, files, address)
             return 0
-        if files is not None:
-            install(root, program["digest"], program["version"], files)
         if link is None:
-            link = bring_up(root, program)
+            link = brought(root, program, files, door)
     except (Failure, OSError) as failure:
         say({"linked": 0, "error": told(failure)})
         return 1
     say({"linked": 1, "by": "agent"})
-    relay(link, address)
+    if link is door.connection:
+        relay(link, address, None)
+    else:
+        door.close()
+        relay(link, address, root)
     return 0
+
+
+def arrived(root: str, mode: str, program, door):
+    """What of the hello depends on the root, and the link, if it can be had by now."""
+    try:
+        state, link = aside(lambda: arrive(root, mode, program), ROOT_WAIT_S, door)
+        if not (mode == "look" and link is None and door.open and asleep(door)):
+            return state, link
+    except HangsError:
+        if not (door.said or (door.open and door.insist())):
+            message, hint = "%s does not answer: its file system hangs" % root, HANGS_HINT % root
+            raise Failure("root", message, hint) from None
+    version, digest = door.said.get("version"), door.said.get("digest")
+    if version is not None and mode == "drive":
+        refuse_newer(version, program)
+    running_there = {"version": version, "digest": digest} if version is not None else None
+    return {"agent": True, "running": running_there}, door.connection
+
+
+def arrive(root: str, mode: str, program):
+    check_root(root)
+    if mode == "drive":
+        make_root(root)
+        signed = signature(root)
+        if signed is not None:
+            refuse_newer(signed[2], program)
+    installed = os.path.isdir(os.path.join(root, "program-" + program["digest"]))
+    alive = running(root)
+    stale = alive is not None and wants_upgrade(alive, program)
+    expected = alive["digest"] if mode == "drive" and alive is not None and not stale else ""
+    link = greeted(root, 0.0 if alive is None else GREETING_WAIT_S, expected)
+    needed = link is None if mode == "look" else alive is None or stale
+    state = {"installed": installed, "running": alive, "agent": link is not None, "send": needed and not installed}
+    return state, None if mode == "drive" and stale else link
+
+
+def asleep(door) -> bool:
+    """An agent that lives and does not greet: before its files are looked at, see whether they hang."""
+    return bool(select.select([door.connection], [], [], ROOT_WAIT_S)[0]) and door.hear()
+
+
+def brought(root: str, program, files, door):
+    """The link to an agent that was started or upgraded for it."""
+
+    def bring():
+        try:
+            if files is not None:
+                install(root, program["digest"], program["version"], files)
+        except NoRoom:
+            link = greeted(root, ANSWER_WAIT_S) if running(root) is not None else None
+            if link is None:
+                raise
+            return link  # what fills the disk is stopped by the program that is there
+        return bring_up(root, program)
+
+    try:
+        return aside(bring, BRING_WAIT_S, door)
+    except HangsError:
+        if door.said is not None:
+            return door.connection
+        message = "nothing came of starting the host program in %g s" % BRING_WAIT_S
+        raise Failure("start", message, "is the host overloaded, or does its disk hang?") from None
 
 
 if __name__ == "__fleetctl_entry__":
@@ -605,4 +840,5 @@ if __name__ == "__fleetctl_entry__":
         status = main()
     except (EOFError, BrokenPipeError):
         status = 1  # the other side is gone
+    os.closerange(0, 3)  # a thread that hangs with the root keeps this process, but not the session
     os._exit(status)

@@ -20,7 +20,6 @@ def facts(root: str):
         "kernel": machine.release,
         "arch": machine.machine,
         "python": "%d.%d.%d" % sys.version_info[:3],
-        "limits": "advisory",
     }
 
 
@@ -109,11 +108,15 @@ def listeners():
     """[(address, port, inode)] of all that listen for TCP here."""
     found = []
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in read(path).splitlines()[1:]:
-            words = line.split()
-            if len(words) > 9 and words[3] == "0A":
-                text, _, port = words[1].partition(":")
-                found.append((address_of(text), int(port, 16), int(words[9])))
+        try:
+            with open(path) as file:
+                for line in file:  # never all at once: a busy host has tens of thousands of connections that ended
+                    words = line.split(None, 10) if " 0A " in line else ()
+                    if len(words) > 9 and words[3] == "0A":
+                        text, _, port = words[1].partition(":")
+                        found.append((address_of(text), int(port, 16), int(words[9])))
+        except OSError:
+            pass  # a kernel without IPv6
     return found
 
 

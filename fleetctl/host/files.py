@@ -3,13 +3,8 @@
 import json
 import os
 
-
-def sync_folder(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+from . import ballast
+from .ballast import forget, sync_folder
 
 
 def replace(path: str, content: bytes, durable: bool) -> None:
@@ -33,15 +28,26 @@ def replace(path: str, content: bytes, durable: bool) -> None:
         sync_folder(os.path.dirname(path) or ".")
 
 
-def forget(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
-
-
 def replace_json(path: str, value, durable: bool) -> None:
-    replace(path, json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii"), durable)
+    replace(path, packed(value), durable)
+
+
+def write_down(root: str, path: str, content: bytes, least: int = 0) -> None:
+    """Like `replace`, durably, and on a full disk too, as long as the ballast lasts. `least`: see ballast.become."""
+    try:
+        replace(path, content, durable=True)
+    except OSError as error:
+        if error.errno not in ballast.FULL:
+            raise
+        ballast.become(root, path, content, least)
+
+
+def write_down_json(root: str, path: str, value) -> None:
+    write_down(root, path, packed(value))
+
+
+def packed(value) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
 def read_json(path: str, otherwise):

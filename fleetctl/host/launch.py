@@ -3,30 +3,39 @@
 It looks at what is on the disk and starts nothing.
 """
 
+import hashlib
 import os
 import pwd
 
 from . import shim
 
+DAMAGED = "damaged-"  # in incoming/: what doubts.py moved away, until it is tidied up
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SOCKET_PATH_BYTES = 107
 
 
 class Unfit(Exception):
     """The program can't be started here, now or later: (kind of problem, detail)."""
 
 
-def pack(root: str, name: str, spec, login, run: int) -> bytes:
-    """The launch file of one run: see shim.Launch. Raises Unfit."""
+def pack(root: str, name: str, spec, login, run: int, cgroup: str) -> bytes:
+    """The launch file of one run: see child.Launch. `cgroup`: the folder of its control group, or "". Raises Unfit."""
+    program, arguments, variables, folder = command(root, name, spec, login, spec["argv"])
+    groups = [(os.fsencode(cgroup), False)] if cgroup else []
+    return shim.pack_launch(run, program, folder, arguments, variables, core=bool(spec.get("core")), groups=groups)
+
+
+def command(root: str, name: str, spec, login, argv):
+    """(file, arguments, environment, folder) of what is run as the program is, or beside it. Raises Unfit."""
     folder = os.path.join(root, "instances", name)
     variables = environment(root, name, spec, login)
-    program = executable(root, folder, spec, variables["PATH"])
-    first = program if "/" in spec["argv"][0] else spec["argv"][0]
-    return shim.pack_launch(
-        run,
+    program = executable(root, folder, dict(spec, argv=argv), variables["PATH"])
+    first = program if "/" in argv[0] else argv[0]
+    return (
         os.fsencode(program),
-        os.fsencode(os.path.join(folder, "run")),
-        [encoded(argument) for argument in [first, *spec["argv"][1:]]],
+        [encoded(argument) for argument in [first, *argv[1:]]],
         {encoded(key): encoded(value) for key, value in variables.items()},
+        os.fsencode(run_folder(folder)),
     )
 
 
@@ -42,7 +51,9 @@ def executable(root: str, folder: str, spec, path: str) -> str:
     """argv[0] with a slash is taken from the artifact (without one, from run/), else looked for on PATH."""
     name, base = spec["argv"][0], artifact_folder(root, spec)
     if base and not os.path.isdir(base):
-        raise Unfit("artifact_missing", "artifact %s is not on this host" % spec["artifact"])
+        aside = os.path.join(root, "incoming", DAMAGED + spec["artifact"])
+        what = "is damaged: its content changed" if os.path.isdir(aside) else "is not on this host"
+        raise Unfit("artifact_missing", "artifact %s %s" % (spec["artifact"], what))
     if os.path.isabs(name):
         return str(name)
     if "/" in name:
@@ -77,7 +88,12 @@ def environment(root: str, name: str, spec, login):
         FLEETCTL_ADDRESS=spec["address"],
         FLEETCTL_NOTICE=os.path.join(folder, "notice"),
         FLEETCTL_RUN=run_folder(folder),
+        NOTIFY_SOCKET=notify_address(folder),
     )
+    heartbeat = (spec.get("alive") or {}).get("heartbeat")
+    if heartbeat is not None:
+        found["FLEETCTL_HEARTBEAT"] = heartbeat_file(folder)
+        found["WATCHDOG_USEC"] = str(int(heartbeat["timeout_s"] * 1000000))
     if spec["artifact"]:
         found["FLEETCTL_ARTIFACT"] = artifact_folder(root, spec)
     for port, number in spec["ports"].items():
@@ -87,6 +103,19 @@ def environment(root: str, name: str, spec, login):
 
 def run_folder(folder: str) -> str:
     return os.path.join(folder, "run")
+
+
+def heartbeat_file(folder: str) -> str:
+    return os.path.join(run_folder(folder), "heartbeat")
+
+
+def notify_address(folder: str) -> str:
+    """What NOTIFY_SOCKET holds: `notify` in the instance's folder; where that is longer than a socket's path may be,
+    the abstract name `@fleetctl/<digest of the folder's path>`."""
+    path = os.path.join(folder, "notify")
+    if len(os.fsencode(path)) <= SOCKET_PATH_BYTES:
+        return path
+    return "@fleetctl/" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]
 
 
 def mark(folder: str) -> bytes:

@@ -2,7 +2,7 @@
 
 import os
 
-from . import agent, link, logs, proc, records, report, requests, rows, table
+from . import agent, comeback, files, limits, link, log_files, log_reading, proc, records, report, requests, rows, table
 from .guard import Guard
 from .loop import Loop
 from .protocol import PROTOCOL
@@ -40,10 +40,15 @@ class Look:
             names = sorted(os.listdir(os.path.join(self.root, "instances")))
         except OSError:
             names = []
-        seen = [self.find(name) for name in names if requests.INSTANCE.fullmatch(name)]
-        listed = [found.row() for found in seen if found is not None]
+        found = [self.find(name) for name in names if requests.INSTANCE.fullmatch(name)]
+        listed = [instance.row() for instance in found if instance is not None]
         notes = ["no agent runs on this host: this is what its files say"]
-        return report.assemble(self.root, self.guard, listed, self.reach, address, self.program, self.boot, notes)
+        notes += self.guard.notes()
+        seen = report.seen_on_disk(self.root)
+        arranged = files.read_json(os.path.join(self.root, comeback.ARRANGED_NAME), {})
+        seen["facts"]["boot"] = str(arranged.get("how", "none: nothing was arranged"))
+        seen["facts"]["limits"] = limits.said_before(self.root, self.boot)
+        return report.assemble(seen, self.guard, listed, self.reach, address, self.program, self.boot, notes)
 
 
 class Seen:
@@ -52,12 +57,17 @@ class Seen:
     def __init__(self, name: str, folder: str, order, boot: str) -> None:
         self.name, self.folder, self.order = name, folder, order
         self.status = rows.read_status(os.path.join(folder, "status.json"))
+        self.has_said_all = self.status["state"] not in table.ALIVE  # the last of it was read before that was written
         runs = records.runs(os.path.join(folder, "exit"))
         record = records.read(os.path.join(folder, "exit", str(runs[-1]))) if runs else None
         if record is not None and record.boot == boot and proc.lives(record.pid, record.start):
             self.see_running(record)
-        elif self.status["state"] in table.ALIVE:
+        elif self.status["state"] in table.ALIVE or self.rests():
             self.see_ended(record, boot)
+
+    def rests(self) -> bool:
+        """It was stopped because the machine went down: an agent will start it."""
+        return bool(self.status["state"] == table.STOPPED and self.order["wanted"] == "run")
 
     def see_running(self, record) -> None:
         if self.status["state"] not in table.ALIVE or self.status["run"] != record.run:
@@ -73,7 +83,11 @@ class Seen:
             self.status["last_exit"] = "unknown"
 
     def row(self):
-        return rows.row(self.name, self.order, self.status, logs.dropped_bytes(os.path.join(self.folder, "log")))
+        return rows.row(self.name, self.order, self.status, log_files.dropped_bytes(os.path.join(self.folder, "log")))
 
     def last_lines(self, lines: int):
-        return logs.tail(os.path.join(self.folder, "log"), lines)
+        return log_reading.tail(os.path.join(self.folder, "log"), lines)
+
+    def read_log(self, lines: int, run: int, since: float, after):
+        folder = os.path.join(self.folder, "log")
+        return log_reading.read(folder, lines, run, since, after, self.status["run"], self.has_said_all)

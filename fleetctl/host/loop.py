@@ -9,6 +9,8 @@ import time
 from . import linux, proc, shim
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+LAPSES_KEPT = 64  # beyond that the two oldest count as one
+LAPSE_S = 0.5  # a timer that comes later than this says that the process did not run meanwhile
 GLANCE_S = 1.0  # how often a process is looked for where the kernel has no pidfd
 
 
@@ -36,6 +38,10 @@ class Loop:
         self.timers: "list[tuple[float, int, Timer]]" = []
         self.count = 0
         self.ended = False
+        self.turning_since = 0.0  # since when it is at work, monotonic; 0: it waits for something to happen
+        self.lapsed_at = time.monotonic()  # since when this process runs without a lapse: see heed
+        self.lapses = [(self.lapsed_at, float("inf"))]  # when each ended, and how long it was: before, nobody listened
+        self.slept = boottime() - time.monotonic()
 
     def watch(self, descriptor: int, call, events: int = READ) -> None:
         """Call `call(events)` when the descriptor is ready for one of the events. Again: other events, other call."""
@@ -64,15 +70,45 @@ class Loop:
             self.turn()
 
     def turn(self) -> None:
-        for key, events in self.selector.select(self.pause()):
+        found = self.selector.select(self.pause())
+        self.turning_since = self.heed()
+        for key, events in found:
             if self.selector.get_map().get(key.fd) is key:  # an earlier call of this turn may have let go of it
                 self.guarded(key.data, events)
-        now = time.monotonic()
+        now = self.heed()
         while self.timers and self.timers[0][0] <= now:
             timer = heapq.heappop(self.timers)[2]
             call, timer.call = timer.call, None
             if call is not None:
                 self.guarded(call)
+        self.turning_since = 0.0
+
+    def heed(self) -> float:
+        """Now, having noticed whether this process was stopped or frozen, its machine asleep, or itself too busy.
+
+        Whatever measures how long others kept silent asks `listened_since`: nobody listened meanwhile.
+        """
+        now = time.monotonic()
+        slept = boottime() - now  # rises by the time asleep, which the monotonic clock does not count
+        lapse_s = max(slept - self.slept, now - self.timers[0][0] if self.timers else 0.0)
+        if lapse_s > LAPSE_S:
+            self.lapsed_at = now
+            self.lapses.append((now, lapse_s))
+            if len(self.lapses) > LAPSES_KEPT:
+                self.lapses[:2] = [(self.lapses[1][0], self.lapses[0][1] + self.lapses[1][1])]
+        self.slept = slept
+        return now
+
+    def listened_since(self, since: float, whole_s: float) -> float:
+        """From when on silence counts of what was heard at `since`, in monotonic seconds.
+
+        A lapse of `whole_s` or more begins everything anew; a shorter one is only not counted: a host that is too busy
+        for its agent every minute would else excuse a silence for ever.
+        """
+        for ended, lapse_s in self.lapses:
+            if ended > since:
+                since = ended if lapse_s >= whole_s else since + lapse_s
+        return since
 
     def pause(self):
         while self.timers and self.timers[0][2].call is None:
@@ -109,7 +145,7 @@ class Watch:
         except OSError:
             self.timer = loop.after(0, self.glance)
             return
-        if proc.start_of(pid) != start:
+        if proc.ended(pid, start):
             self.drop_descriptor()
             self.timer = loop.after(0, self.finish)
         elif self.descriptor >= 0:
@@ -118,10 +154,10 @@ class Watch:
             self.timer = loop.after(GLANCE_S, self.glance)
 
     def glance(self) -> None:
-        if proc.lives(self.pid, self.start):
-            self.timer = self.loop.after(GLANCE_S, self.glance)
-        else:
+        if proc.ended(self.pid, self.start):
             self.finish()
+        else:
+            self.timer = self.loop.after(GLANCE_S, self.glance)
 
     def finish(self, _events: int = 0) -> None:
         self.cancel()

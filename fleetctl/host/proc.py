@@ -1,10 +1,11 @@
-"""Who a process is, and who is below it, as /proc tells. Used by the lean processes: os alone.
+"""Who a process is, and who is below it, as /proc tells. Used by the lean processes.
 
 A process is a boot, a pid and a start time: a pid alone is never believed. It changes nothing but sends signals.
 """
 
-import os
-import signal
+import posix
+
+import _signal
 
 from . import linux
 
@@ -31,6 +32,11 @@ def lives(pid: int, start: int) -> bool:
     return began == start and state not in ("Z", "X", "x", "")
 
 
+def ended(pid: int, start: int) -> bool:
+    """That very process is known to be over. Not being able to look, for want of descriptors, is not knowing."""
+    return not lives(pid, start) and (stat_of(pid) != GONE or not exists("/proc/%d" % pid))
+
+
 def boot() -> str:
     """This boot: the kernel's boot id, the start of PID 1 and the PID namespace.
 
@@ -42,7 +48,7 @@ def boot() -> str:
     except OSError:
         kernel = "-"
     try:
-        space = os.stat("/proc/self/ns/pid").st_ino
+        space = posix.stat("/proc/self/ns/pid").st_ino
     except OSError:
         space = 0
     return "%s.%d.%d" % (kernel, start_of(1), space)
@@ -50,23 +56,31 @@ def boot() -> str:
 
 def every():
     """The pids there are now."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(name) for name in posix.listdir("/proc") if name.isdigit()]
 
 
 def children_of(pid: int):
     """The direct children of a process. A child that appears meanwhile may be missed: look again until none is left."""
     found = []
     try:
-        for task in os.listdir("/proc/%d/task" % pid):
+        for task in posix.listdir("/proc/%d/task" % pid):
             with open("/proc/%d/task/%s/children" % (pid, task)) as file:
                 found += [int(word) for word in file.read().split()]
     except (FileNotFoundError, ProcessLookupError):
-        if os.path.exists("/proc/self/task/%d/children" % os.getpid()):
+        if exists("/proc/self/task/%d/children" % posix.getpid()):
             return found
         found = [other for other in every() if stat_of(other)[1] == pid]  # a kernel without CONFIG_PROC_CHILDREN
     except OSError:
         pass
     return found
+
+
+def exists(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
 
 
 def descendants(pid: int):
@@ -98,22 +112,22 @@ def send(pid: int, start: int, number: int) -> bool:
         if start_of(pid) != start:
             return False
         if descriptor < 0:
-            os.kill(pid, number)
+            posix.kill(pid, number)
         else:
             linux.pidfd_send_signal(descriptor, number)
     except OSError:
         return False
     finally:
         if descriptor >= 0:
-            os.close(descriptor)
+            posix.close(descriptor)
     return True
 
 
 def send_all(processes, number: int) -> None:
     """The signal, and SIGCONT so that what is stopped hears it."""
     for pid, start in processes:
-        if send(pid, start, number) and number not in (signal.SIGKILL, signal.SIGSTOP):
-            send(pid, start, signal.SIGCONT)
+        if send(pid, start, number) and number not in (_signal.SIGKILL, _signal.SIGSTOP):
+            send(pid, start, _signal.SIGCONT)
 
 
 def with_environment(entry: bytes):
@@ -134,9 +148,9 @@ def with_environment(entry: bytes):
 
 def close_descriptors(keep) -> None:
     """Close whatever this process has open, but for those."""
-    for name in os.listdir("/proc/self/fd"):
+    for name in posix.listdir("/proc/self/fd"):
         if int(name) not in keep:
             try:
-                os.close(int(name))
+                posix.close(int(name))
             except OSError:
                 pass

@@ -1,23 +1,31 @@
-"""Watches whether a running program is ready: by probes at its own address, or by its having run for long enough.
+"""Watches whether a running program is ready: by probes, by its own word, or by its having run for long enough.
 
 Only while that very process lives: nobody else may answer for it. What follows from the answers is the table's affair.
 """
 
-from . import proc, table
-from .loop import Loop, Timer, boottime
+import time
+
+from . import table
+from .command import Command
+from .loop import Timer, boottime
 from .probes import Probe
 
-NOT_READY = "not ready"
+NOT_READY, NOT_ASKED = "not ready", "its readiness is not known"
+HELD = "the one before can't be killed"
+GLANCE_S = 0.05
+KILL_S = 5.0  # what a command that took too long left behind has this long to be gone
+NOTES = (NOT_READY, NOT_ASKED)  # how notes begin that are about readiness
 
 
-def watch(loop: Loop, spec, process, began: float, ready: bool, told) -> "Watcher":
-    """Calls `told(event, note)` with `ready`, `unready` or "", and what is wrong or "", until it is cancelled.
-
-    `process`: (pid, start); `began`: when, on CLOCK_BOOTTIME; `ready`: what was thought of it until now.
-    """
-    if spec["ready"] is None:
-        return Patience(loop, began + spec["min_healthy_s"], process, ready, told)
-    return Prober(loop, spec, process, began, ready, told)
+def watch(instance, told) -> "Watcher":
+    """Calls `told(event, note)` with `ready`, `unready` or "", and what is wrong or "", until it is cancelled."""
+    wanted = instance.spec["ready"]
+    ready = instance.state == table.READY
+    if wanted is None:
+        return Patience(instance, ready, told)
+    if wanted["kind"] == "notify":
+        return Awaited(instance, ready, told)
+    return Prober(instance, wanted, ready, told)
 
 
 class Watcher:
@@ -30,49 +38,99 @@ class Watcher:
 class Patience(Watcher):
     """Without a probe: it ran for min_healthy_s."""
 
-    def __init__(self, loop: Loop, due: float, process, ready: bool, told) -> None:
-        self.process, self.told = process, told
-        self.timer = Timer() if ready else loop.after(due - boottime(), self.is_due)
+    def __init__(self, instance, ready: bool, told) -> None:
+        self.instance, self.told = instance, told
+        due = instance.status["began"] + instance.spec["min_healthy_s"]
+        self.timer = Timer() if ready else instance.loop.after(due - boottime(), self.is_due)
 
     def is_due(self) -> None:
-        if proc.lives(*self.process):
+        if self.instance.program_lives():
             self.told("ready", "")
+        else:  # its end is on its way here, or another process takes its place
+            self.timer = self.instance.loop.after(GLANCE_S, self.is_due)
 
     def cancel(self) -> None:
         self.timer.cancel()
 
 
-class Prober(Watcher):
-    def __init__(self, loop: Loop, spec, process, began: float, ready: bool, told) -> None:
-        wanted = spec["ready"]
-        self.loop, self.process, self.began, self.told = loop, process, began, told
-        self.interval_s = wanted["interval_s"]
-        self.target = {
-            "kind": wanted["kind"],
-            "address": spec["address"],
-            "port": wanted["port"],
-            "path": wanted.get("path"),
-            "timeout_s": wanted["timeout_s"],
-        }
-        self.mind = table.Readiness(wanted["successes"], wanted["failures"], wanted["grace_s"], ready)
+class Awaited(Watcher):
+    """The program says so itself: notify.py hears it."""
+
+    def __init__(self, instance, ready: bool, told) -> None:
+        self.instance, self.told = instance, told
+        self.timer = Timer() if ready else instance.loop.after(0, self.say_so)
+
+    def say_so(self) -> None:
+        if self.instance.state == table.STARTING:  # it may have said it in this very turn
+            self.told("", NOT_READY + ": no READY=1 yet")
+
+    def cancel(self) -> None:
+        self.timer.cancel()
+
+
+class Asker(Watcher):
+    """Puts a PROBE of the program again and again, at its interval: `heard(ok, detail)`, ok None being neither."""
+
+    def __init__(self, instance, wanted, heard) -> None:
+        self.instance, self.wanted, self.heard = instance, wanted, heard
+        self.loop = instance.loop
         self.timer = Timer()
-        self.probe: "Probe | None" = None
-        self.asked_at = 0.0
+        self.question: "Probe | Command | None" = None
+        self.asked_at = self.answered_at = 0.0
         self.ask()
 
     def ask(self) -> None:
-        self.asked_at = boottime()
-        self.probe = Probe(self.loop, self.target, self.answered)
+        now = time.monotonic()
+        if self.question is not None and not self.question.gone():
+            if now - max(self.answered_at, self.loop.lapsed_at) < KILL_S:
+                self.timer = self.loop.after(GLANCE_S, self.ask)
+            else:
+                self.asked_at = now
+                self.tell(False, HELD)
+            return
+        self.asked_at = now
+        if not self.instance.program_lives():  # its end is on its way here, or another process takes its place
+            self.again()
+        elif self.wanted["kind"] == "command":
+            argv = self.wanted["argv"]
+            self.question = Command(
+                self.loop, lambda: self.instance.command(argv), self.wanted["timeout_s"], self.answered
+            )
+        else:
+            self.question = Probe(self.loop, dict(self.wanted, address=self.instance.spec["address"]), self.answered)
 
-    def answered(self, ok: bool, detail: str) -> None:
-        self.probe = None
-        if not proc.lives(*self.process):
-            return  # whoever answered was not the program; its end is on its way here
-        self.timer = self.loop.after(self.asked_at + self.interval_s - boottime(), self.ask)
-        event = self.mind.hear(ok, boottime() - self.began)
-        self.told(event, "" if ok else "%s: %s" % (NOT_READY, detail))
+    def again(self) -> None:
+        self.timer = self.loop.after(self.asked_at + self.wanted["interval_s"] - time.monotonic(), self.ask)
+
+    def answered(self, ok, detail: str) -> None:
+        self.answered_at = time.monotonic()
+        self.tell(ok, detail)
+
+    def tell(self, ok, detail: str) -> None:
+        self.again()
+        if self.instance.program_lives():  # else whoever answered was not the program
+            self.heard(ok, detail)
 
     def cancel(self) -> None:
         self.timer.cancel()
-        if self.probe is not None:
-            self.probe.cancel()
+        if self.question is not None:
+            self.question.cancel()
+
+
+class Prober(Watcher):
+    """By a probe: so many yes or no in a row."""
+
+    def __init__(self, instance, wanted, ready: bool, told) -> None:
+        self.instance, self.told = instance, told
+        self.mind = table.Readiness(wanted["successes"], wanted["failures"], wanted["grace_s"], ready)
+        self.asker = Asker(instance, wanted, self.heard)
+
+    def heard(self, ok, detail: str) -> None:
+        if ok is None:
+            self.told("", "%s: %s" % (NOT_ASKED, detail))
+            return
+        event = self.mind.hear(ok, boottime() - self.instance.status["began"])
+        self.told(event, "" if ok else "%s: %s" % (NOT_READY, detail))
+
+    def cancel(self) -> None:
+        self.asker.cancel()

@@ -4,9 +4,13 @@ It is made full-size when the run begins, so that the end can be written on a fu
 the agent reads it. Used by the lean processes: no json.
 """
 
-import os
-import signal
+import posix
+import time
 from binascii import crc32
+
+import _signal
+
+from . import ballast, linux
 
 BYTES = 1024
 PENDING = "-"
@@ -39,26 +43,31 @@ class Record:
 
     def write(self, path: str) -> None:
         """Into the file that is already there, and on to the disk."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
         try:
-            os.pwrite(descriptor, self.pack(), 0)
-            os.fdatasync(descriptor)
+            posix.pwrite(descriptor, self.pack(), 0)
+            posix.fdatasync(descriptor)
         finally:
-            os.close(descriptor)
+            posix.close(descriptor)
 
-    def create(self, path: str) -> None:
+    def create(self, root: str, path: str) -> None:
         """The file, its room and its name on the disk: after this an end can always be written."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, self.pack())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.create_anew(path)
+        except OSError as error:
+            if error.errno not in ballast.FULL:
+                raise
+            ballast.forget(path)
+            ballast.become(root, path, self.pack(), ballast.FOR_STOPS)
+
+    def create_anew(self, path: str) -> None:
+        descriptor = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
         try:
-            os.fsync(folder)
+            posix.write(descriptor, self.pack())
+            posix.fsync(descriptor)
         finally:
-            os.close(folder)
+            posix.close(descriptor)
+        ballast.sync_folder(path.rpartition("/")[0])
 
 
 def parse(content: bytes):
@@ -92,21 +101,24 @@ def read(path: str):
 def runs(folder: str):
     """The numbers of the runs recorded in an `exit/` folder, oldest first."""
     try:
-        return sorted(int(name) for name in os.listdir(folder) if name.isdigit())
+        return sorted(int(name) for name in posix.listdir(folder) if name.isdigit())
     except OSError:
         return []
 
 
-def describe(status: int) -> str:
-    """What waitpid said, in words: 137 and death by SIGKILL are told apart."""
-    if os.WIFEXITED(status):
-        return "exited %d" % os.WEXITSTATUS(status)
-    number = os.WTERMSIG(status)
-    return "killed by %s%s" % (signal_name(number), " (core dumped)" if os.WCOREDUMP(status) else "")
+def describe(code: int, status: int) -> str:
+    """What waitid said of a child, in words: 137 and death by SIGKILL are told apart."""
+    if code == linux.CLD_EXITED:
+        return "exited %d" % status
+    return "killed by %s%s" % (signal_name(status), " (core dumped)" if code == linux.CLD_DUMPED else "")
 
 
 def signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "signal %d" % number
+    names = [name for name in dir(_signal) if name[:3] == "SIG" and name[3] != "_"]
+    found = [name for name in names if getattr(_signal, name) == number]
+    return found[0] if found else "signal %d" % number  # of two names for one number the usual one comes first
+
+
+def now() -> str:
+    """As records have it: seconds since the boot."""
+    return "%.3f" % time.clock_gettime(linux.CLOCK_BOOTTIME)

@@ -10,8 +10,13 @@ from .loop import boottime
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
-def assemble(root: str, guard, listed, reach, address: str, program, boot: str, notes):
-    """The REPORT of protocol.py. `listed`: the ROWs."""
+def seen_on_disk(root: str):
+    """The parts of a report for which the root is touched."""
+    return {"facts": facts.facts(root), "artifacts": artifacts(root)}
+
+
+def assemble(seen, guard, listed, reach, address: str, program, boot: str, notes):
+    """The REPORT of protocol.py; nothing but /proc is touched. `seen`: see seen_on_disk; `listed`: the ROWs."""
     return {
         "serial": guard.serial,
         "boot": boot,
@@ -22,12 +27,11 @@ def assemble(root: str, guard, listed, reach, address: str, program, boot: str, 
         "fleet": guard.fleet,
         "program": program,
         "guard": guard.report(),
-        "facts": facts.facts(root),
         "ports_in_use": facts.ports_in_use(address),
-        "artifacts": artifacts(root),
         "instances": listed,
         "reach": reach.report(),
         "notes": list(notes),
+        **seen,
     }
 
 

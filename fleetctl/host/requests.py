@@ -5,13 +5,15 @@ Reading verbs work on an agent or on a look; orders only on an agent.
 
 import errno
 import re
+import time
 
-from . import probes, rows
+from . import probes
 from .guard import Refused
 from .loop import complain
 from .protocol import (
     EXISTS,
     INTERNAL,
+    LOG_LINES_MAX,
     MALFORMED,
     NO_AGENT,
     NO_SPACE,
@@ -20,138 +22,19 @@ from .protocol import (
     STOPPED,
     UNKNOWN_INSTANCE,
 )
+from .spec import DIGEST, NAME_MAX, check_page, check_spec, instant, listed, malformed, matching, one_of, port, seconds
+from .spec import table_of, text, whole
 from .waits import PER_CHANNEL_MAX
 
 INSTANCE = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?\.\d+@\d+")
+CURSOR = re.compile(r"(\d{1,10}:\d{1,18}:\d{1,18})?")
 INCOMING = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-DIGEST = re.compile(r"[0-9a-f]{64}")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
-NAME_MAX = 200
-TEXT_MAX = 128 * 1024  # what the kernel takes as one argument
 TARGETS_MAX = 1000
 PEERS_MAX = 64
-LINES_MAX = 10000
-SECONDS_MAX = 7 * 86400.0
-NUMBER_MAX = 2**63 - 1
-
-
-# Shapes
-
-
-def malformed(path: str, message: str) -> Refused:
-    return Refused(MALFORMED, "%s: %s" % (path, message))
-
-
-def text(value, path: str, limit: int = TEXT_MAX) -> str:
-    if not isinstance(value, str) or len(value) > limit or "\0" in value:
-        raise malformed(path, "expected a text of at most %d characters" % limit)
-    return value
-
-
-def whole(value, path: str, least: int = 0, most: int = NUMBER_MAX) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise malformed(path, "expected a whole number from %d to %d" % (least, most))
-    return value
-
-
-def seconds(value, path: str) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= SECONDS_MAX:
-        raise malformed(path, "expected seconds from 0 to %d" % SECONDS_MAX)
-    return float(value)
-
-
-def matching(value, path: str, pattern, what: str) -> str:
-    if not isinstance(value, str) or len(value) > NAME_MAX or not pattern.fullmatch(value):
-        raise malformed(path, "expected %s" % what)
-    return value
-
-
-def one_of(value, path: str, choices) -> str:
-    if value not in choices:
-        raise malformed(path, "expected one of %s" % ", ".join(choices))
-    return str(value)
-
-
-def listed(value, path: str, most: int):
-    if not isinstance(value, list) or len(value) > most:
-        raise malformed(path, "expected a list of at most %d" % most)
-    return value
-
-
-def table_of(value, path: str):
-    if not isinstance(value, dict):
-        raise malformed(path, "expected an object")
-    return value
-
-
-def port(value, path: str) -> int:
-    return whole(value, path, 1, 65535)
 
 
 def instance_name(request) -> str:
     return matching(request.get("instance"), "instance", INSTANCE, "a name like web.1@47")
-
-
-def check_spec(spec) -> None:
-    """Refuse a SPEC that could not be carried out as it stands. Keys it does not know are kept and left alone."""
-    table_of(spec, "spec")
-    for key in ("job", "fleet", "host", "address"):
-        text(spec.get(key), "spec." + key, NAME_MAX)
-    for key in ("release", "wish_replicas"):
-        whole(spec.get(key), "spec." + key)
-    argv = listed(spec.get("argv"), "spec.argv", 10000)
-    if not argv or not argv[0]:
-        raise malformed("spec.argv", "expected a program")
-    for place, argument in enumerate(argv):
-        text(argument, "spec.argv[%d]" % place)
-    for name, value in table_of(spec.get("env"), "spec.env").items():
-        matching(name, "spec.env", VARIABLE, "names of variables")
-        text(value, "spec.env." + name)
-    if spec.get("artifact") is not None:
-        matching(spec["artifact"], "spec.artifact", DIGEST, "a digest")
-    for name, number in table_of(spec.get("ports"), "spec.ports").items():
-        matching(name, "spec.ports", PORT_NAME, "names of ports")
-        port(number, "spec.ports." + name)
-    for key in ("cpu_milli", "memory_bytes", "disk_bytes"):
-        whole(table_of(spec.get("resources"), "spec.resources").get(key), "spec.resources." + key)
-    if spec.get("ready") is not None:
-        check_ready(spec)
-    seconds(spec.get("min_healthy_s"), "spec.min_healthy_s")
-    stop = table_of(spec.get("stop"), "spec.stop")
-    if not rows.signal_number(text(stop.get("signal"), "spec.stop.signal", 20)):
-        raise malformed("spec.stop.signal", "there is no signal %s" % stop["signal"])
-    seconds(stop.get("timeout_s"), "spec.stop.timeout_s")
-    seconds(stop.get("drain_s", 0.0), "spec.stop.drain_s")
-    log = table_of(spec.get("log"), "spec.log")
-    whole(log.get("size_bytes"), "spec.log.size_bytes", 1)
-    whole(log.get("keep"), "spec.log.keep", 0, 10000)
-    restart = table_of(spec.get("restart"), "spec.restart")
-    for key in ("backoff_min_s", "backoff_max_s", "reset_s"):
-        seconds(restart.get(key), "spec.restart." + key)
-
-
-def check_ready(spec) -> None:
-    ready = table_of(spec["ready"], "spec.ready")
-    one_of(ready.get("kind"), "spec.ready.kind", ("http", "tcp"))
-    port(ready.get("port"), "spec.ready.port")
-    one_line(ready.get("path", "/"), "spec.ready.path")
-    for key in ("interval_s", "timeout_s", "grace_s"):
-        seconds(ready.get(key), "spec.ready." + key)
-    for key in ("failures", "successes"):
-        whole(ready.get(key), "spec.ready." + key, 1)
-    if ready["interval_s"] < 0.01 or ready["timeout_s"] <= 0:
-        raise malformed("spec.ready", "expected an interval of at least 10 ms and a timeout")
-    if not spec["address"]:
-        raise malformed("spec.address", "expected the address that the ready probe asks")
-
-
-def one_line(value, path: str) -> str:
-    """What goes into a line of HTTP must not bring lines of its own."""
-    text(value, path, 2000)
-    if any(ord(letter) <= 32 or ord(letter) == 127 for letter in value):
-        raise malformed(path, "expected no spaces and no control characters")
-    return str(value)
 
 
 # Verbs: each gives its answer, or None when it answers later by `reply`
@@ -171,7 +54,7 @@ def probe(host, channel, request):
         text(target.get("address"), path + ".address", NAME_MAX)
         port(target.get("port"), path + ".port")
         seconds(target.get("timeout_s"), path + ".timeout_s")
-        one_line(target.get("path") or "/", path + ".path")
+        check_page(target, path)
 
     def done(answers):
         found = [{"key": target["key"], "ok": ok, "detail": detail} for target, (ok, detail) in zip(targets, answers)]
@@ -195,8 +78,13 @@ def wait(host, channel, request):
 
 def read_logs(host, _channel, request):
     found = known(host, request)
-    lines = whole(request.get("lines"), "lines", 0, LINES_MAX)
-    return {"lines": found.last_lines(lines), "dropped_bytes": found.row()["dropped_bytes"]}
+    lines = whole(request.get("lines"), "lines", 0, LOG_LINES_MAX)
+    run = whole(request.get("run", 0), "run", -1)
+    after = request.get("after")
+    if after is not None:
+        matching(after, "after", CURSOR, "the `next` of an earlier answer, or nothing")
+    answer = found.read_log(lines, run, instant(request.get("since", 0), "since"), after)
+    return dict(answer, run=found.status["run"], wallclock_s=round(time.time(), 3))
 
 
 def wishes(host, _channel, _request):
@@ -259,6 +147,11 @@ def discard(host, channel, request):
     host.uploads.discard(incoming, lambda outcome: conclude(channel, request, outcome))
 
 
+def go_down(host, channel, request):
+    """The machine goes down, says the unit that is being stopped: no order of fleetctl's."""
+    host.going_down.begin(lambda: conclude(channel, request, None))
+
+
 def known(host, request):
     name = instance_name(request)
     found = host.find(name)
@@ -279,6 +172,7 @@ VERBS = {
     "stop": stop,
     "adopt": adopt,
     "discard": discard,
+    "go_down": go_down,
 }
 LOOK_VERBS = ("observe", "probe", "logs", "wishes")
 

@@ -9,6 +9,8 @@ import time
 from . import files, proc, table
 from .loop import boottime
 
+STORY_KEPT = 20
+
 
 def blank_status():
     """What status.json holds. Instants are seconds of CLOCK_BOOTTIME and mean something only in the boot named here."""
@@ -32,6 +34,13 @@ def blank_status():
         "note": "",
         "problem": None,
         "stuck": [],
+        "hung": "",  # why the watchdog ended the newest run that it did, until one is ready
+        "leaving": 0,  # the run that said STOPPING=1
+        "interval": [],  # run, and the seconds between heartbeats that it asked for
+        "extended": 0.0,  # no grace or heartbeat of the run is over before: it asked for that
+        "said": "",  # the program's newest STATUS=
+        "limits": "",  # what binds its processes, or why nothing does
+        "story": [],  # its newest events: see tell
     }
 
 
@@ -46,6 +55,12 @@ def read_status(path: str):
     if found["state"] not in table.STATES:
         found["state"] = table.LAUNCHING
     return found
+
+
+def tell(status, what: str) -> None:
+    """Another event of its life, for people: the newest STORY_KEPT are kept."""
+    event = {"at": round(time.time(), 3), "run": status["run"], "what": what}
+    status["story"] = [*status["story"], event][-STORY_KEPT:]
 
 
 def problem(kind: str, detail: str, port=None, pid=None):
@@ -71,13 +86,14 @@ def age_s(order, boot: str):
     return max(0.0, time.time() - order["made_at"])
 
 
-def row(name: str, order, status, dropped_bytes: int):
+def row(name: str, order, status, dropped_bytes: int, usage=None):
     """The ROW of protocol.py."""
     spec = order["spec"]
     now = boottime()
     since = status["ready_since"]
     ready = status["state"] == table.READY and since is not None
-    reason = "; ".join(part for part in (order["reason"], status["note"]) if part)
+    hung = "killed: " + status["hung"] if status["hung"] else ""
+    reason = "; ".join(part for part in (order["reason"], status["note"], hung) if part)
     return {
         "instance": name,
         "job": spec["job"],
@@ -98,6 +114,10 @@ def row(name: str, order, status, dropped_bytes: int):
         "resources": spec["resources"],
         "dropped_bytes": dropped_bytes,
         "stuck": status["stuck"],
+        "said": status["said"],
+        "limits": status["limits"],
+        "usage": usage,
+        "story": status["story"],
     }
 
 

@@ -1,23 +1,28 @@
-"""The one process per host that must not fail: it forks the shims, restarts the agent, keeps how orphans ended.
+"""The one process per host that must not fail: it has shims forked, restarts the agent, keeps how orphans ended.
 
-It is lean (os, select, signal, fcntl, ctypes) because every shim is a fork of it, and decides nothing about instances.
+It has the nursery fork them, is lean (os, select, no json), and decides nothing about instances.
 """
 
-import fcntl
 import gc
 import os
 import select
-import signal
 import sys
 import time
 
-from . import linux, proc, records, shim
+import _signal
+
+from . import fifos, held, linux, proc, records, rootlock
+from .complaints import complain
+from .shims import Shims
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAM = os.path.dirname(HERE)  # <root>/program-<digest>
 AGENT_PAUSE_S = 0.5  # before an agent is started again that died within AGENT_STEADY_S
 AGENT_STEADY_S = 5.0
 CHECK_S = 20.0
+FAILED_PAUSE_S = 1.0
+PASSED_ON = ("FLEETCTL_BOOT", "FLEETCTL_UNIT")  # what boot.py has to know; no program of a job sees them
+RESTING = "resting"  # there from when a unit is stopped until a supervisor is started: see boot.py
 
 
 def main(root: str, handshake: int, lock: int) -> int:
@@ -25,12 +30,15 @@ def main(root: str, handshake: int, lock: int) -> int:
 
     `lock`: the descriptor of the lock kept over execution of a newer program, or -1.
     """
-    gc.disable()  # nothing here makes cycles, and a collection would unshare memory from every shim
-    proc.close_descriptors((0, 1, 2, handshake, lock))
+    gc.disable()  # nothing here makes cycles
+    kept = held.inherited()
+    proc.close_descriptors((0, 1, 2, handshake, lock, *kept.values()))
     os.chdir(root)
     if lock < 0:
-        lock = take_root()
+        lock = rootlock.take()
     if lock < 0:
+        if handshake < 0 and "FLEETCTL_UNIT" in os.environ:
+            await_root(root)
         tell(handshake, b"taken")
         return 1
     os.set_inheritable(lock, False)
@@ -38,8 +46,10 @@ def main(root: str, handshake: int, lock: int) -> int:
     linux.become_subreaper()
     linux.name_process("fleetctl-super")
     version, digest = program()
-    sign(lock, "%d %d %s %s %s\n" % (os.getpid(), proc.start_of(os.getpid()), version, digest, proc.boot()))
-    supervisor = Supervisor(root, lock, version, digest)
+    rootlock.sign(lock, "%d %d %s %s %s\n" % (os.getpid(), proc.start_of(os.getpid()), version, digest, proc.boot()))
+    stay()
+    remember()
+    supervisor = Supervisor(root, lock, version, digest, kept)
     tell(handshake, b"ok")
     supervisor.run()
     return 0
@@ -55,19 +65,40 @@ def newer(version: str, than: str) -> bool:
     return [int(part) for part in version.split(".")] > [int(part) for part in than.split(".")]
 
 
-def take_root() -> int:
-    """The lock that makes a supervisor the only one of its root, or -1."""
-    descriptor = os.open("supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def await_root(root: str) -> None:
+    """A unit's supervisor beside one that was started otherwise: when that ends, the program then current is begun."""
+    linux.name_process("fleetctl-waits")
+    rootlock.await_free()
+    execute(os.path.join(root, "boot"), "unit")
+
+
+def stay() -> None:
+    """Whatever ended the one before: this one is to be replaced when it dies."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return -1
-    return descriptor
+        os.unlink(RESTING)
+    except OSError:
+        pass
 
 
-def sign(lock: int, text: str) -> None:
-    os.pwrite(lock, text.encode().ljust(256), 0)
+def remember() -> None:
+    """Write down which program ran last: the one to begin after a reboot (see boot.py)."""
+    name = os.path.basename(PROGRAM).encode() + b"\n"
+    try:
+        with open("program", "rb") as file:
+            if file.read() == name:
+                return
+    except OSError:
+        pass
+    try:
+        descriptor = os.open("program.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, name)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename("program.new", "program")
+    except OSError as error:
+        say("which program runs can't be written down: %s" % error)
 
 
 def tell(handshake: int, word: bytes) -> None:
@@ -95,40 +126,59 @@ def open_log() -> None:
 
 
 def say(text: str) -> None:
-    shim.complain("supervisor: " + text)
+    complain("supervisor: " + text)
 
 
 class Supervisor:
-    def __init__(self, root: str, lock: int, version: str, digest: str) -> None:
+    def __init__(self, root: str, lock: int, version: str, digest: str, kept) -> None:
         self.root, self.lock = root, lock
         self.version, self.digest = version, digest
+        self.held = kept  # {name: descriptor} that agents wanted to find again
         self.boot = proc.boot()
-        self.wake = shim.hear_children()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        self.orders = shim.open_pipe("supervisor.ctl", os.O_NONBLOCK)
+        self.wake = hear_children()
+        self.orders = fifos.open_pipe("supervisor.ctl", os.O_NONBLOCK)
         self.poll = select.poll()
         self.poll.register(self.wake, select.POLLIN)
         self.poll.register(self.orders, select.POLLIN)
+        self.shims = Shims(root, execute_role, self.shim_forked)
         self.agent = 0
         self.agent_began = 0.0
         self.agent_due = time.monotonic()
-        self.requests = self.answers = -1
+        self.requests = self.answers = self.holding = -1
         self.heard = {self.orders: b""}
 
     def run(self) -> None:
         while True:
-            if self.agent == 0 and time.monotonic() >= self.agent_due:
-                self.start_agent()
-            pause = None if self.agent else max(0, int((self.agent_due - time.monotonic()) * 1000) + 1)
-            for descriptor, _ in self.poll.poll(pause):
-                if descriptor == self.wake:
-                    shim.drain(self.wake)
-                else:
-                    self.hear(descriptor)
-            self.reap()
+            try:
+                self.turn()
+            except Exception as error:  # it must not fail: what went wrong is tried again
+                say("%r" % error)
+                time.sleep(FAILED_PAUSE_S)
+
+    def turn(self) -> None:
+        if self.agent == 0 and time.monotonic() >= self.agent_due:
+            self.start_agent()
+        if self.shims.pause_s() == 0:
+            self.start_nursery()
+        for descriptor, _ in self.poll.poll(self.pause_ms()):
+            if descriptor == self.wake:
+                fifos.drain(self.wake)
+            elif descriptor == self.shims.channel:
+                if not self.shims.hear():
+                    self.poll.unregister(descriptor)  # it died, and is reaped next
+            elif descriptor == self.holding:
+                self.hear_holding()
+            else:
+                self.hear(descriptor)
+        self.reap()
+
+    def pause_ms(self):
+        pauses = [] if self.agent else [max(0.0, self.agent_due - time.monotonic())]
+        pauses += [] if self.shims.nursery else [self.shims.pause_s()]
+        return int(min(pauses) * 1000) + 1 if pauses else None
 
     def hear(self, descriptor: int) -> None:
-        content = shim.drain(descriptor)
+        content = fifos.drain(descriptor)
         if not content:  # the agent's end is closed: it died, and is reaped next
             self.poll.unregister(descriptor)
             return
@@ -140,9 +190,18 @@ class Supervisor:
             except (ValueError, OSError) as error:
                 say("%r: %r" % (line[:100], error))
 
+    def hear_holding(self) -> None:
+        try:
+            if not held.receive(self.holding, self.held):
+                self.poll.unregister(self.holding)
+        except KeyError:
+            pass  # its end was seen before
+        except (OSError, ValueError) as error:
+            say("what is to be held can't be read: %r" % error)
+
     def obey(self, words) -> None:
         if len(words) == 2 and words[0] == "shim":
-            self.start_shim(words[1])
+            self.shims.want(words[1])
         elif len(words) == 3 and words[0] == "exec":
             self.execute(words[1], words[2])
 
@@ -151,54 +210,63 @@ class Supervisor:
     def start_agent(self) -> None:
         requests_read, requests_write = os.pipe()
         answers_read, answers_write = os.pipe()
+        holding, theirs = held.pair()
         self.agent_began = time.monotonic()
         try:
             pid = os.fork()
         except OSError as error:
             say("no agent: %s" % error)
             self.agent_due = time.monotonic() + AGENT_PAUSE_S
-            for descriptor in (requests_read, requests_write, answers_read, answers_write):
+            for descriptor in (requests_read, requests_write, answers_read, answers_write, holding, theirs):
                 os.close(descriptor)
             return
         if pid == 0:
-            reset_signals()
-            os.set_inheritable(requests_write, True)
-            os.set_inheritable(answers_read, True)
-            execute(os.path.join(HERE, "main.py"), "agent", self.root, str(requests_write), str(answers_read))
-        os.close(requests_write)
-        os.close(answers_read)
+            ends = (requests_write, answers_read, theirs)
+            for descriptor in ends:
+                os.set_inheritable(descriptor, True)
+            execute_role("agent", self.root, *(str(end) for end in ends), environment=held.handed_on(self.held))
+        for descriptor in (requests_write, answers_read, theirs):
+            os.close(descriptor)
         os.set_blocking(requests_read, False)
         os.set_blocking(answers_write, False)
-        self.agent, self.requests, self.answers = pid, requests_read, answers_write
+        self.agent, self.requests, self.answers, self.holding = pid, requests_read, answers_write, holding
         self.heard[requests_read] = b""
         self.poll.register(requests_read, select.POLLIN)
+        self.poll.register(holding, select.POLLIN)
 
-    def agent_ended(self, status: int) -> None:
+    def agent_ended(self, ended: str) -> None:
         lived = time.monotonic() - self.agent_began
-        say("the agent %s after %.1f s" % (records.describe(status), lived))
+        say("the agent %s after %.1f s" % (ended, lived))
         self.agent = 0
         self.agent_due = time.monotonic() + (0 if lived > AGENT_STEADY_S else AGENT_PAUSE_S)
-        try:
-            self.poll.unregister(self.requests)
-        except KeyError:
-            pass
+        self.hear_holding()  # what it gave last may still be on its way
+        for descriptor in (self.requests, self.holding):
+            try:
+                self.poll.unregister(descriptor)
+            except KeyError:
+                pass
         self.heard.pop(self.requests, None)
-        os.close(self.requests)
-        os.close(self.answers)
-        self.requests = self.answers = -1
+        for descriptor in (self.requests, self.answers, self.holding):
+            os.close(descriptor)
+        self.requests = self.answers = self.holding = -1
 
     # Shims
 
-    def start_shim(self, name: str) -> None:
+    def start_nursery(self) -> None:
+        channel = self.shims.begin()
+        if channel >= 0:
+            self.poll.register(channel, select.POLLIN)
+
+    def nursery_ended(self, ended: str) -> None:
+        say("the nursery %s" % ended)
         try:
-            pid = os.fork()
-        except OSError as error:
-            self.answer("shim %s 0 %d" % (name, error.errno or 0))
-            return
-        if pid == 0:
-            signal.set_wakeup_fd(-1)
-            shim.main(self.root, name, self.boot)
-        self.answer("shim %s %d %d" % (name, pid, proc.start_of(pid)))
+            self.poll.unregister(self.shims.channel)
+        except KeyError:
+            pass
+        self.shims.ended()
+
+    def shim_forked(self, name: str, pid: int, start: int) -> None:
+        self.answer("shim %s %d %d" % (name, pid, start))
 
     def answer(self, text: str) -> None:
         try:
@@ -214,17 +282,19 @@ class Supervisor:
                 return
             if found is None:
                 return
-            start = proc.start_of(found.si_pid)
-            pid, status = os.waitpid(found.si_pid, 0)
-            if pid == self.agent:
-                self.agent_ended(status)
-                continue
-            try:
-                self.keep(pid, start, status)
-            except OSError as error:
-                say("how %d ended can't be kept: %s" % (pid, error))
+            ended = records.describe(found.si_code, found.si_status)
+            if found.si_pid not in (self.agent, self.shims.nursery):
+                try:
+                    self.keep(found.si_pid, proc.start_of(found.si_pid), ended)
+                except OSError as error:
+                    say("how %d ended can't be kept: %s" % (found.si_pid, error))
+            os.waitpid(found.si_pid, 0)
+            if found.si_pid == self.agent:
+                self.agent_ended(ended)
+            elif found.si_pid == self.shims.nursery:
+                self.nursery_ended(ended)
 
-    def keep(self, pid: int, start: int, status: int) -> None:
+    def keep(self, pid: int, start: int, ended: str) -> None:
         """Where this is a program whose shim was killed, put its end where its shim would have."""
         try:
             names = os.listdir("instances")
@@ -237,9 +307,9 @@ class Supervisor:
                 record = records.read(path)
                 if record is not None and (record.pid, record.start) == (pid, start):
                     if record.ended == records.PENDING:
-                        record.ended, record.ended_at = records.describe(status), shim.now()
+                        record.ended, record.ended_at = ended, records.now()
                         record.write(path)
-                        shim.ring("doorbell", name)
+                        fifos.ring("doorbell", name)
                     return
 
     # Upgrades
@@ -254,27 +324,47 @@ class Supervisor:
             return
         say("executing version %s, %s" % (version, digest))
         if self.agent:
-            os.kill(self.agent, signal.SIGKILL)  # which loses nothing, by design
+            os.kill(self.agent, _signal.SIGKILL)  # which loses nothing, by design
             os.waitpid(self.agent, 0)
+            self.hear_holding()
         os.set_inheritable(self.lock, True)
         reset_signals()
-        execute(main_file, "supervisor", self.root, "-1", str(self.lock))
+        environment = held.handed_on(self.held)
+        execute(main_file, "supervisor", self.root, "-1", str(self.lock), environment=environment)
+
+
+def hear_children() -> int:
+    """A descriptor that is readable when a child ended. What ends sessions does not end the supervisor."""
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_read, False)
+    os.set_blocking(wake_write, False)
+    for number in (_signal.SIGINT, _signal.SIGHUP, _signal.SIGPIPE, _signal.SIGQUIT):
+        _signal.signal(number, _signal.SIG_IGN)
+    _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGCHLD, lambda *_: None)
+    _signal.set_wakeup_fd(wake_write)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+    return wake_read
 
 
 def reset_signals() -> None:
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+    _signal.set_wakeup_fd(-1)
+    for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGCHLD):
+        _signal.signal(number, _signal.SIG_DFL)
 
 
-def execute(main_file: str, *arguments: str) -> None:
+def execute_role(role: str, *arguments: str, environment=()) -> None:
+    """Become another process of this very program. Never returns."""
+    reset_signals()
+    execute(os.path.join(HERE, "main.py"), role, *arguments, environment=environment)
+
+
+def execute(main_file: str, *arguments: str, environment=()) -> None:
     """Become that program. Never returns."""
+    variables = dict(environment, PATH=os.environ.get("PATH", "/usr/bin:/bin"), LANG="C.UTF-8")
+    variables.update((name, os.environ[name]) for name in PASSED_ON if name in os.environ)
     try:
-        os.execve(
-            sys.executable,
-            [sys.executable, "-I", "-S", "-E", main_file, *arguments],
-            {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8"},
-        )
+        os.execve(sys.executable, [sys.executable, "-I", "-S", "-E", main_file, *arguments], variables)
     except OSError as error:
         say("%s: %s" % (sys.executable, error))
     os._exit(127)
@@ -292,6 +382,6 @@ def sound(main_file: str) -> bool:
         if found:
             return status == 0
         time.sleep(0.02)
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, _signal.SIGKILL)
     os.waitpid(pid, 0)
     return False

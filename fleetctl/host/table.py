@@ -10,6 +10,7 @@ STARTING, READY, UNREADY = protocol.STARTING, protocol.READY, protocol.UNREADY
 WAITING, STOPPING, STOPPED = protocol.WAITING, protocol.STOPPING, protocol.STOPPED
 FAILED, STUCK = protocol.FAILED, protocol.STUCK
 LAUNCHING = "launching"  # a shim was asked for, and the program was not seen yet
+ABORTING = "aborting"  # it hangs: it was told to abort, and has a moment to leave a core or a trace
 CLEARING = "clearing"  # the program ended by itself; what it left behind was asked to end
 SWEEPING = "sweeping"  # ... and is killed
 DRAINING = "draining"  # stopping on order: it was given notice and serves on
@@ -21,6 +22,7 @@ STATES = (
     STARTING,
     READY,
     UNREADY,
+    ABORTING,
     CLEARING,
     SWEEPING,
     JAMMED,
@@ -41,6 +43,7 @@ EVENTS = {
     "unfit": "so did it, and starting it again is pointless",
     "ready": "the probes say so, or it ran for min_healthy",
     "unready": "the probes say so",
+    "hung": "a watchdog says so: alive probe, heartbeat or progress",
     "drained": "the time between notice and signal is over",
     "grace": "the time to end by itself is over",
     "patience": "so is the time to die",
@@ -61,18 +64,22 @@ ROWS = (
     ((LAUNCHING,), "lost", WAITING, ("count_exit", "back_off")),
     ((STARTING, UNREADY), "ready", READY, ("note_ready",)),
     ((READY,), "unready", UNREADY, ("note_unready",)),
+    # It hangs: it is told to abort, then its tree is killed, then again.
+    (LIVE, "hung", ABORTING, ("forget_ready", "note_hung", "abort_program", "arm_abort")),
+    ((ABORTING,), "grace", SWEEPING, ("kill_tree", "arm_patience")),
+    ((ABORTING,), "stop", STOPPING, ("give_notice", "note_stopping", "ask_tree", "arm_grace")),
     # It ended by itself: first its tree, then again.
-    ((LAUNCHING, *LIVE), "left", CLEARING, ("forget_ready", "ask_tree", "arm_grace")),
+    ((LAUNCHING, *LIVE, ABORTING), "left", CLEARING, ("forget_ready", "ask_tree", "arm_grace")),
     ((CLEARING,), "grace", SWEEPING, ("kill_tree", "arm_patience")),
     ((SWEEPING,), "patience", JAMMED, ("note_stuck",)),
     (
-        (LAUNCHING, *LIVE, CLEARING, SWEEPING, JAMMED),
+        (LAUNCHING, *LIVE, ABORTING, CLEARING, SWEEPING, JAMMED),
         "exited",
         WAITING,
         ("forget_ready", "disarm", "count_exit", "dismiss", "back_off"),
     ),
     (
-        (LAUNCHING, *LIVE, CLEARING, SWEEPING, JAMMED),
+        (LAUNCHING, *LIVE, ABORTING, CLEARING, SWEEPING, JAMMED),
         "unfit",
         FAILED,
         ("forget_ready", "disarm", "dismiss"),
@@ -98,8 +105,12 @@ ROWS = (
 
 # What changes nothing, said on purpose: a pair that stands neither here nor above is a hole, and a test looks for it.
 IGNORED = (
-    ((*LIVE, CLEARING, SWEEPING, JAMMED, DRAINING, STUCK), "launched", "it is known to run, or to have ended"),
-    ((*LIVE, CLEARING, SWEEPING, JAMMED, DRAINING, STUCK), "lost", "the program outlives its shim"),
+    (
+        (*LIVE, ABORTING, CLEARING, SWEEPING, JAMMED, DRAINING, STUCK),
+        "launched",
+        "it is known to run, or to have ended",
+    ),
+    ((*LIVE, ABORTING, CLEARING, SWEEPING, JAMMED, DRAINING, STUCK), "lost", "the program outlives its shim"),
     ((CLEARING, SWEEPING, JAMMED, STOPPING, KILLING, STUCK), "left", "that is being seen to"),
     ((WAITING, STOPPED, FAILED), "launched", "an old record, read again"),
     ((WAITING, STOPPED, FAILED), "lost", "an old shim has left"),
@@ -107,12 +118,13 @@ IGNORED = (
     ((WAITING, STOPPED, FAILED), "exited", "an old record, read again"),
     ((WAITING, STOPPED, FAILED), "unfit", "an old record, read again"),
     ((DRAINING, STOPPING, KILLING, STUCK, STOPPED), "stop", "that is being done"),
-    ((LAUNCHING, READY, CLEARING, SWEEPING, JAMMED), "ready", "nobody asked"),
+    ((LAUNCHING, READY, ABORTING, CLEARING, SWEEPING, JAMMED), "ready", "nobody asked"),
     ((WAITING, DRAINING, STOPPING, KILLING, STUCK, STOPPED, FAILED), "ready", "nobody asked"),
-    ((LAUNCHING, STARTING, UNREADY, CLEARING, SWEEPING, JAMMED), "unready", "it was not ready"),
+    ((LAUNCHING, STARTING, UNREADY, ABORTING, CLEARING, SWEEPING, JAMMED), "unready", "it was not ready"),
     ((WAITING, DRAINING, STOPPING, KILLING, STUCK, STOPPED, FAILED), "unready", "it was not ready"),
+    (_but(*LIVE), "hung", "it is not watched"),
     (_but(DRAINING), "drained", "a late timer"),
-    (_but(CLEARING, STOPPING), "grace", "a late timer"),
+    (_but(ABORTING, CLEARING, STOPPING), "grace", "a late timer"),
     (_but(SWEEPING, KILLING), "patience", "a late timer"),
     (_but(WAITING), "due", "a late timer"),
 )
@@ -124,6 +136,7 @@ QUIET = {(state, event): why for states, event, why in IGNORED for state in stat
 
 PHASE = {
     LAUNCHING: STARTING,
+    ABORTING: UNREADY,
     CLEARING: WAITING,
     SWEEPING: WAITING,
     JAMMED: STUCK,
@@ -135,6 +148,7 @@ ENDING = (DRAINING, STOPPING, KILLING, STUCK)  # an order to stop is being carri
 ALIVE = (
     LAUNCHING,
     *LIVE,
+    ABORTING,
     CLEARING,
     SWEEPING,
     JAMMED,
@@ -161,18 +175,38 @@ def phase(state: str) -> str:
 
 # Restarts
 
-CRASHES, CRASH_WINDOW_S = 5, 600.0  # the alarm: 5 in 10m
+CRASHES, CRASH_WINDOW_S = 5, 600.0  # the alarm where the order names none: 5 in 10m
 JITTER = 0.25
+HOPELESS = 64  # so many failures in a row stand for a crash loop, until it is well again
 
 
-def backoff_s(failures: int, chance: float, shortest_s: float, longest_s: float) -> float:
-    """How long to wait before the start after so many failures in a row (0: the first), `chance` being from 0 to 1."""
-    plain = min(longest_s, shortest_s * 2.0 ** min(failures, 64))
-    return plain * (1 - JITTER + 2 * JITTER * chance)
+def alarm(limits):
+    """(so many ends, within so many seconds). Specs of older orders know none."""
+    return int(limits.get("alarm_exits", CRASHES)), float(limits.get("alarm_s", CRASH_WINDOW_S))
 
 
-def crash_looping(exits, now: float) -> bool:
-    return len([at for at in exits if at > now - CRASH_WINDOW_S]) >= CRASHES
+def after_exit(failures: int, exits, now: float, ready_since, limits):
+    """(failures in a row before this end, its newest ends with this one, whether that is a crash loop).
+
+    A crash loop lasts until a run was ready for reset_s. `ready_since`: since when the run that ended had been ready,
+    or None; `limits`: the `restart` of a SPEC.
+    """
+    if ready_since is not None and now - ready_since >= limits["reset_s"]:
+        failures, exits = 0, []
+    crashes, window_s = alarm(limits)
+    recent = [*(at for at in exits if at > now - window_s), now][-crashes:]
+    looping = failures >= HOPELESS or len(recent) >= crashes
+    return max(failures, HOPELESS) if looping else failures, recent, looping
+
+
+def pause_s(failures: int, looping: bool, chance: float, limits) -> float:
+    """How long to wait before the start after so many failures in a row (0: the first), `chance` being from 0 to 1.
+
+    In a crash loop it is the longest pause at once.
+    """
+    longest_s = limits["backoff_max_s"]
+    plain = longest_s if looping else min(longest_s, limits["backoff_min_s"] * 2.0 ** min(failures, HOPELESS))
+    return float(plain * (1 - JITTER + 2 * JITTER * chance))
 
 
 class Readiness:

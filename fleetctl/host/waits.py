@@ -100,7 +100,7 @@ def hopeless(found) -> bool:
     if found.order["wanted"] == "stop" or found.state in (*table.OVER, table.STUCK, table.JAMMED):
         return True
     problem = found.status["problem"]
-    return problem is not None and problem["kind"] == "port_taken"
+    return problem is not None and problem["kind"] in ("port_taken", "daemonized")
 
 
 def why(row) -> str:

@@ -75,6 +75,17 @@ def start_of(pid: int) -> str:
     return "" if fields[0] in "ZX" else fields[19]
 
 
+PF_FORKNOEXEC = 0x40
+
+
+def is_nursery(pid: int) -> bool:
+    """By name and by having executed something, in one look: a shim has not, and a program has another name."""
+    with suppress(OSError):
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+        return name.endswith("(fleetctl-nurse") and not int(rest.split()[6]) & PF_FORKNOEXEC
+    return False
+
+
 def descriptors(pid: int) -> list[str]:
     """What a process has open."""
     found = []
@@ -105,18 +116,7 @@ class Link:
     def __init__(self, host: Host, mode: str, *, version: str, change: str, environment: dict[str, str]) -> None:
         source = (HERE / "entry.py").read_bytes()
         digest, data = bundle(change, host.edits)
-        self.process = subprocess.Popen(
-            [host.python, "-I", "-S", "-E", "-c", LOADER.format(length=len(source))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env={"PATH": os.environ["PATH"], **environment},
-            start_new_session=True,
-            user=host.uid,
-            group=host.uid,
-            extra_groups=None if host.uid is None else [],
-            cwd="/",
-        )
+        self.process = host.channel(LOADER.format(length=len(source)), environment)
         self.buffer = b""
         self.numbers = itertools.count(1)
         self.answers: dict[Any, Row] = {}
@@ -190,6 +190,21 @@ class Host:
 
     # Links
 
+    def channel(self, loader: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Python there, running the loader, with its standard input and output here."""
+        return subprocess.Popen(
+            [self.python, "-I", "-S", "-E", "-c", loader],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env={"PATH": os.environ["PATH"], "FLEETCTL_BOOT": "none", **environment},
+            start_new_session=True,
+            user=self.uid,
+            group=self.uid,
+            extra_groups=None if self.uid is None else [],
+            cwd="/",
+        )
+
     def connect(self, mode: str = "drive", *, version: str = "0.1.0", change: str = "", **environment: str) -> Link:
         link = Link(self, mode, version=version, change=change, environment=environment)
         self.links.append(link)
@@ -242,7 +257,13 @@ class Host:
             "min_healthy_s": 0.05,
             "stop": {"signal": "TERM", "timeout_s": 20.0},
             "log": {"size_bytes": 1024 * 1024, "keep": 5},
-            "restart": {"backoff_min_s": 0.05, "backoff_max_s": 1.0, "reset_s": 600.0},
+            "restart": {
+                "backoff_min_s": 0.05,
+                "backoff_max_s": 1.0,
+                "reset_s": 600.0,
+                "alarm_exits": 5,
+                "alarm_s": 600.0,
+            },
         }
         found.update(changes)
         return found
@@ -311,9 +332,24 @@ class Host:
         return wait_until(lambda: self.role("agent"), "an agent")[0]
 
     def supervisor_pid(self) -> int:
-        """The supervisor itself: its forks, the shims, carry the same command line."""
+        """The one that has the lock."""
         assert self.root is not None
         return int((self.root / "supervisor.lock").read_text().split()[0])
+
+    def nursery_pid(self) -> int:
+        """The nursery itself: its forks, the shims, carry the same command line, but executed nothing."""
+        return wait_until(self.nurseries, "a nursery")[0]
+
+    def nurseries(self) -> list[int]:
+        return [pid for pid in self.role("nursery") if is_nursery(pid)]
+
+    def shims(self) -> list[int]:
+        found = []
+        for pid in self.role("nursery"):
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().startswith("shim "):
+                    found.append(pid)
+        return found
 
     def shim_pid(self, name: str) -> int:
         return self.record(name).shim
@@ -321,6 +357,10 @@ class Host:
     def record(self, name: str) -> Any:
         folder = self.folder(name) / "exit"
         return records.read(str(folder / str(records.runs(str(folder))[-1])))
+
+    def status(self, name: str) -> Row:
+        found: Row = json.loads((self.folder(name) / "status.json").read_text())
+        return found
 
     def kill(self, pid: int) -> None:
         """SIGKILL, and gone when this returns."""
@@ -333,7 +373,7 @@ class Host:
 
     def kill_all_of_ours(self) -> None:
         """Supervisor, agent and shims at once, as far as signals can be sent at once."""
-        ours = [self.supervisor_pid(), *self.role("agent"), *self.role("supervisor")]
+        ours = [self.supervisor_pid(), *self.role("agent"), *self.role("nursery")]
         for pid in ours:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
@@ -345,6 +385,9 @@ class Host:
     def power_off(self) -> None:
         """Everything ends at once, and what is on the disk is of a boot that is over."""
         self.kill_everything()
+        if self.root is not None:
+            seen = self.root / "boot.json"
+            seen.write_text(json.dumps({**json.loads(seen.read_text()), "boot": "of-another-time"}))
         for name in (self.root / "instances").iterdir() if self.root is not None else ():
             status = name / "status.json"
             content = json.loads(status.read_text())

@@ -143,8 +143,10 @@ def test_what_ignores_sigterm_is_killed_at_the_grace_and_the_status_says_so(host
 def test_a_chain_that_forks_and_changes_session_ends_too(host):
     host.start("web.0@1", [sys.executable, "-c", FORKER], stop={"signal": "TERM", "timeout_s": 0.2})
     wait_until(lambda: any("FORKER" in c or "os.setsid()" in c for c in host.processes().values()))
+    began = time.monotonic()
     host.stop("web.0@1")
     host.stopped("web.0@1")
+    assert time.monotonic() - began < 0.2 + 2.0, "the whole tree is gone within 2 s of the kill at the grace"
     assert not [command for command in host.processes().values() if "os.setsid()" in command]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.host import logs
+from fleetctl.host import log_reading
 from fleetctl.host.protocol import LINE_BYTES_MAX
 from tests.host.driven import wait_until
 
@@ -164,4 +164,42 @@ def test_a_flood_does_not_keep_the_agent_from_stopping_it(host, megabytes):
 def test_the_last_lines_of_the_worst_output_fit_into_one_answer(tmp_path):
     """What does not would end the link, and with it every other answer on its way."""
     (tmp_path / "current").write_bytes(b"\0" * 10 * 2**20)
-    assert len(json.dumps({"lines": logs.tail(str(tmp_path), 20)})) < LINE_BYTES_MAX
+    assert len(json.dumps({"lines": log_reading.tail(str(tmp_path), 20)})) < LINE_BYTES_MAX
+
+
+def test_what_each_run_said_is_told_apart_to_the_byte_though_agents_are_killed_meanwhile(host):
+    script = (
+        'echo x >> n; run=$(wc -l < n); seq -f "run $run line %g" 1 2000; printf "last words of $run"; '
+        "[ $run -lt 6 ] && exit 3; sleep 0.1; echo; exec sleep 1000"
+    )
+    tight = {"backoff_min_s": 0.02, "backoff_max_s": 0.1, "reset_s": 600.0, "alarm_exits": 100}
+    host.run("web.0@1", script, restart=tight)
+    while host.row("web.0@1")["restarts"] < 5:
+        host.kill_agent()
+    wait_until(lambda: host.lines("web.0@1", 1) == ["last words of 6"])
+    wait_until(lambda: not host.ask("logs", instance="web.0@1", lines=1)["partial"])
+    said, cursor = [], ""
+    while True:
+        found = host.ask("logs", instance="web.0@1", lines=10_000, after=cursor)
+        said += found["runs"]
+        cursor = found["next"]
+        if not found["cut"]:
+            break
+    runs = sorted(set(said))  # a start that an agent did not live to see is a number of its own
+    assert (len(runs), len(said), runs[-1]) == (6, 6 * 2001, found["run"])
+    for number, run in enumerate(runs, 1):
+        expected = [f"run {number} line {line}" for line in range(1, 2001)] + [f"last words of {number}"]
+        assert host.ask("logs", instance="web.0@1", lines=10_000, run=run)["lines"] == expected
+        found = host.ask("logs", instance="web.0@1", lines=10_000, run=run, after="")
+        assert (found["lines"], set(found["runs"])) == (expected, {run})
+        assert found["times"] == sorted(found["times"])
+        assert abs(found["times"][0] - found["wallclock_s"]) < 60
+    assert host.ask("logs", instance="web.0@1", lines=1, run=-1)["lines"] == ["last words of 5"]
+
+    asked = [{"lines": 10_000, "run": run, "after": ""} for run in runs] + [{"lines": 7}, {"lines": 5, "run": -1}]
+    told = ("lines", "times", "runs", "next", "cut", "partial")
+    answers = [[host.ask("logs", instance="web.0@1", **more)[key] for key in told] for more in asked]
+    host.kill_all_of_ours()
+    look = host.connect("look")
+    assert look.linked["by"] == "look"
+    assert [[look.ask("logs", instance="web.0@1", **more)[key] for key in told] for more in asked] == answers

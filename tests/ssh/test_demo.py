@@ -91,7 +91,7 @@ async def test_every_programs_parents_are_the_host_program_up_to_init(folder):
         assert len(programs) == 3
         for program in programs:
             parents = list(lineage(everything, program))
-            assert len(parents) == 2, "its shim and the supervisor"
+            assert len(parents) == 3, "its shim, the nursery and the supervisor"
             assert all(is_host_program(pid) for pid in parents)
             assert everything[parents[-1]].parent == 1
 
