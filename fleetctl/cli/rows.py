@@ -101,6 +101,7 @@ class HostRow:
     generation: int | None
     notes: tuple[str, ...]
     hint: str
+    after_reboot: str = ""  # what starts its agent then; empty: not known
     sign: str = ""  # what the verdict rests on, in one word; empty where it is healthy
     cordon: Cordon | None = None
     gone: bool = False  # from the inventory
@@ -243,6 +244,7 @@ def _host_row(host: HostSpec, view: View, room: Room | None) -> HostRow:
         generation=report.guard.generation if report else None,
         notes=report.notes if report else (),
         hint=remedy(host.name, verdict, seen),
+        after_reboot=report.facts.after_reboot if report else "",
         sign=verdict.sign.value,
         cordon=view.memory.cordons.get(host.name),
         gone=host.name in view.desired.gone,

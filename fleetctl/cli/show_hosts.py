@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from fleetctl.cli.rows import host_rows
+from fleetctl.cli.rows import UNKNOWN, host_rows
 from fleetctl.cli.screen import BAD, DOUBTFUL, GOOD, STRONG, Grid, Line
 from fleetctl.cli.text import cores, count, duration, size
 from fleetctl.errors import UsageError
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from fleetctl.plan.explain import Explanation
 
 _HEADINGS = ("host", "address", "verdict", "since", "labels", "instances", "cpu free", "memory free", "disk free",
-             "limits")  # fmt: skip
+             "limits", "after reboot")  # fmt: skip
+NONE = "none"  # how it begins where nothing starts a host's agent after a reboot
+NOT_WANTED = "none: asked not to"
 _STYLES = {"healthy": GOOD, "suspect": DOUBTFUL, "lost": BAD, "broken": BAD}
 
 
@@ -31,7 +33,7 @@ def hosts_lines(view: View, wall: float) -> list[Line]:
     """
     rows = host_rows(view)
     lines = Grid(_HEADINGS, tuple(_cells(row, wall) for row in rows)).lines()
-    remarks = [line for row in rows for line in _remarks(row)]
+    remarks = [line for row in rows for line in _remarks(row)] + _shared(rows)
     return [*lines, Line(""), *remarks] if remarks else lines
 
 
@@ -46,8 +48,26 @@ def _cells(row: HostRow, wall: float) -> tuple[str | Line, ...]:
         _of(row.cpu_milli, cores),
         _of(row.memory_bytes, size),
         _of(row.disk_bytes, size),
-        row.limits,
+        _in_a_word(row.limits),
+        _after_reboot(row),
     )
+
+
+def _in_a_word(limits: str) -> str:
+    """`cgroup` or `advisory`; what else there is to say of it is a remark."""
+    return limits.replace(";", ":").partition(":")[0]
+
+
+def _after_reboot(row: HostRow) -> str:
+    """What starts its agent then: nothing, on a host where that has to be said loudly."""
+    if row.generation is None:
+        return ""  # it gives no report
+    word = row.after_reboot.partition(":")[0]
+    return word.upper() if _comes_not_back(row) else word or UNKNOWN
+
+
+def _comes_not_back(row: HostRow) -> bool:
+    return row.after_reboot.partition(":")[0] == NONE and row.after_reboot != NOT_WANTED
 
 
 def _marks(row: HostRow) -> list[str]:
@@ -81,12 +101,26 @@ def _remarks(row: HostRow) -> list[Line]:
     return lines + [Line(f"{row.host}: {note}") for note in row.notes]
 
 
+def _shared(rows: tuple[HostRow, ...]) -> list[Line]:
+    """What is often so on all hosts, once: what binds nothing there, and that nothing comes back by itself."""
+    hosts: dict[Line, list[str]] = {}
+    for row in rows:
+        if _comes_not_back(row):
+            why = row.after_reboot.partition(": ")[2]
+            lost = "after a reboot nothing starts its programs but the next heal"
+            hosts.setdefault(Line(f"{lost}{f': {why}' if why else ''}", BAD), []).append(row.host)
+        if row.limits != _in_a_word(row.limits):
+            hosts.setdefault(Line(f"limits: {row.limits}"), []).append(row.host)
+    return [Line(f"{', '.join(some)}: {line.text}", line.style) for line, some in hosts.items()]
+
+
 def hosts_json(view: View, exit_code: ExitCode, wall: float) -> dict[str, Any]:
     """`{"version": 1, "fleet", "exit_code", "hosts": [HOST]}`.
 
     HOST is {"host", "address", "verdict", "sign", "because", "since_s", "since_wall", "labels" {NAME: VALUE},
     "instances" [NAME], "cpu_milli", "memory_bytes", "disk_bytes" (each {"free", "whole"}, or null where the host gives
-    no report), "limits", "kernel", "boot", "generation", "notes" [TEXT], "hint", "cordon" ({"by", "at_wall", "why",
+    no report), "limits", "after_reboot" (what starts its agent then: "unit", "user unit", "crontab" or "none: WHY"; ""
+    where not known), "kernel", "boot", "generation", "notes" [TEXT], "hint", "cordon" ({"by", "at_wall", "why",
     "drains"} or null), "gone", "behind" [JOB]}. "sign" is what the verdict rests on, in a word: "silent", "refused",
     "hung", "login failed", "host key", "agent", "jump host", "flapping", "clock", "identity"; "" where it is healthy.
     """

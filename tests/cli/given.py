@@ -54,8 +54,11 @@ def instance(name: str, phase: Phase = Phase.READY, **more: object) -> InstanceR
     )
 
 
-def reachable(*instances: InstanceReport, notes: tuple[str, ...] = ()) -> Reachable:
-    facts = Facts(MilliCpu(4000), Bytes(8 * GIB), Bytes(100 * GIB), Bytes(60 * GIB), "6.1.0", "x86_64", "3.11.2")
+FACTS = Facts(MilliCpu(4000), Bytes(8 * GIB), Bytes(100 * GIB), Bytes(60 * GIB), "6.1.0", "x86_64", "3.11.2",
+              after_reboot="unit")  # fmt: skip
+
+
+def reachable(*instances: InstanceReport, notes: tuple[str, ...] = (), facts: Facts = FACTS) -> Reachable:
     report = HostReport(
         serial=7,
         boot="b00t",

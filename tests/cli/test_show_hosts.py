@@ -8,10 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from fleetctl.cli.screen import Screen
+import pytest
+
+from fleetctl.cli.screen import BAD, Line, Screen
 from fleetctl.cli.show_hosts import explained_json, explained_lines, hosts_json, hosts_lines
 from fleetctl.cli.show_plan import host_trouble_lines
 from fleetctl.errors import ExitCode
+from fleetctl.host.comeback import ASKED_NOT_TO
 from fleetctl.model.instant import Instant
 from fleetctl.model.memory import Cordon
 from fleetctl.model.plan import Answer, Question, Said
@@ -34,10 +37,14 @@ def test_hosts_with_what_is_free_and_why_one_is_lost():
     assert (
         in_a_pipe(hosts_lines(given.view(h2=given.reachable(notes=("its clock is 5 s ahead",))), NOON))
         == """\
-HOST  ADDRESS        VERDICT  SINCE         LABELS  INSTANCES  CPU FREE    MEMORY FREE       DISK FREE          LIMITS
-h1    10.0.0.1       healthy  10:00, 2 h    zone=a  1          3.5 of 4    7.8 GiB of 8 GiB  60 GiB of 100 GiB  advisory
-h2    10.0.0.2:2222  healthy  10:00, 2 h    zone=b  0          1.5 of 1.5  8 GiB of 8 GiB    60 GiB of 100 GiB  advisory
-h3    10.0.0.3       lost     11:58, 1 min  zone=a  1          -           -                 -                  -
+HOST  ADDRESS        VERDICT  SINCE         LABELS  INSTANCES  CPU FREE    MEMORY FREE       DISK FREE          \
+LIMITS    AFTER REBOOT
+h1    10.0.0.1       healthy  10:00, 2 h    zone=a  1          3.5 of 4    7.8 GiB of 8 GiB  60 GiB of 100 GiB  \
+advisory  unit
+h2    10.0.0.2:2222  healthy  10:00, 2 h    zone=b  0          1.5 of 1.5  8 GiB of 8 GiB    60 GiB of 100 GiB  \
+advisory  unit
+h3    10.0.0.3       lost     11:58, 1 min  zone=a  1          -           -                 -                  \
+-         -
 
 h2: its clock is 5 s ahead
 h3 is lost: silent (no answer from 10.0.0.3 port 22 in 2 s), nor does it answer h1 and h2
@@ -45,6 +52,44 @@ h3 is lost: silent (no answer from 10.0.0.3 port 22 in 2 s), nor does it answer 
   last known there: 1 instance: web.2@44
 """
     )
+
+
+def rebooting(limits: str, after_reboot: str) -> View:
+    """h2 tells this of itself."""
+    return given.view(h2=given.reachable(facts=replace(given.FACTS, limits=limits, after_reboot=after_reboot)))
+
+
+def test_what_starts_a_hosts_agent_after_a_reboot_is_said_loudly_where_it_is_nothing():
+    lines = hosts_lines(rebooting("cgroup", "none: ops may not linger: loginctl …"), NOON)
+    assert next(line.text for line in lines if line.text.startswith("h2 ")).endswith("  cgroup    NONE")
+    why = "after a reboot nothing starts its programs but the next heal: ops may not linger: loginctl …"
+    assert Line(f"h2: {why}", BAD) in lines
+    assert sum("after a reboot" in line.text for line in lines) == 1, "the others are fine"
+
+
+def test_nothing_is_said_loudly_where_it_was_asked_for():
+    lines = hosts_lines(rebooting("cgroup", ASKED_NOT_TO), NOON)
+    assert next(line.text for line in lines if line.text.startswith("h2 ")).endswith("  cgroup    none")
+    assert not any("after a reboot" in line.text for line in lines)
+
+
+def test_an_agent_that_does_not_tell_is_not_known_to_come_back():
+    row = in_a_pipe(hosts_lines(rebooting("advisory", ""), NOON)).splitlines()[2]
+    assert row.endswith("  advisory  unknown")
+
+
+@pytest.mark.parametrize(
+    ("limits", "word"),
+    [("advisory: no cgroup v2 controllers; instead its processes are the first to go", "advisory"),
+     ("cgroup; no controller here for cpu", "cgroup")],
+)  # fmt: skip
+def test_what_else_there_is_to_say_of_limits_is_said_once(limits, word):
+    told = in_a_pipe(hosts_lines(rebooting(limits, "user unit"), NOON))
+    assert f"  {word:<8}  user unit\n" in told
+    assert told.count(f"h2: limits: {limits}\n") == 1
+    all_so = given.reachable(facts=replace(given.FACTS, limits=limits, after_reboot="unit"))
+    told = in_a_pipe(hosts_lines(given.well(h1=all_so, h2=all_so, h3=all_so), NOON))
+    assert told.endswith(f"\n\nh1, h2, h3: limits: {limits}\n")
 
 
 def test_hosts_as_json():
@@ -57,6 +102,7 @@ def test_hosts_as_json():
     assert last["memory_bytes"] is None
     assert (last["since_s"], last["since_wall"]) == (65.0, NOON - 65)
     assert last["hint"].startswith("try it by hand")
+    assert (first["after_reboot"], last["after_reboot"], first["boot"]) == ("unit", "", "b00t")
     assert (last["sign"], last["cordon"], last["gone"], last["behind"]) == ("silent", None, False, [])
 
 
