@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fleetctl.model.memory import Cordon
 from fleetctl.model.plan import Start, Stop
 from fleetctl.model.replica import ReplicaName
-from fleetctl.model.snapshot import Phase, Reachable
+from fleetctl.model.snapshot import Event, Phase, Problem, Reachable, StuckProcess, Usage
 from fleetctl.plan.explain import remedy
 from fleetctl.plan.room import board_of
 from fleetctl.plan.scene import Scene
@@ -79,6 +79,13 @@ class InstanceRow:
     last_exit: str | None = None
     note: str = ""
     dropped_bytes: int = 0
+    reason: str = ""  # the host's words: why it was started, and what was noted since
+    problem: Problem | None = None
+    said: str = ""
+    limits: str = ""  # empty: not known
+    usage: Usage | None = None
+    stuck: tuple[StuckProcess, ...] = ()
+    story: tuple[Event, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +182,13 @@ def _instance_row(host: str, row: InstanceReport, phase: str, notes: dict[str, s
         last_exit=row.last_exit,
         note=_instance_note(host, row, phase, notes),
         dropped_bytes=row.dropped,
+        reason=row.reason,
+        problem=row.problem,
+        said=row.said,
+        limits=row.limits,
+        usage=row.usage,
+        stuck=row.stuck,
+        story=row.story,
     )
 
 

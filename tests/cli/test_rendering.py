@@ -98,6 +98,16 @@ def test_status_leaves_out_what_has_stopped_and_shows_why_one_fails():
     assert "crash_looping: 5 exits in 10 min" in told
 
 
+def test_status_says_once_where_no_limit_binds_what_runs_and_why():
+    why = "advisory: no cgroup v2 controllers; instead its processes are the first to go"
+    first, second = (given.instance(f"web.{n}@47", limits=why) for n in (0, 1))
+    bound = given.instance("web.2@44", limits="cgroup: memory 40.0 MiB, no swap, pids 32")
+    told = in_a_pipe(
+        shown(given.well(h1=given.reachable(first), h2=given.reachable(second), h3=given.reachable(bound)))
+    )
+    assert told.endswith("\n\nlimits are advisory on h1, h2: no cgroup v2 controllers\n")
+
+
 def remembered(view, **memory):
     return replace(view, memory=replace(view.memory, **memory))
 
@@ -158,7 +168,8 @@ def test_status_as_json():
     assert document["instances"][1] == {
         "job": "web", "replica": "web.1", "instance": "web.1@47", "host": "h2", "phase": "ready",
         "address": "10.0.0.1", "ports": {"http": 20017}, "release": 3, "pid": 4711, "ready_for_s": 200.0,
-        "ever_ready": True, "restarts": 2, "last_exit": "exited 42", "note": "", "dropped_bytes": 0,
+        "ever_ready": True, "restarts": 2, "last_exit": "exited 42", "note": "", "dropped_bytes": 0, "reason": "",
+        "problem": None, "said": "", "limits": None, "usage": None, "stuck": [],
     }  # fmt: skip
     assert document["instances"][2]["phase"] == "unknown"
     assert document["instances"][2]["pid"] is None, "nobody knows what runs there now"
