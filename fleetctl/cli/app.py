@@ -112,14 +112,22 @@ def deploy(
 
 
 @app.command(cls=Command)
-def status(inventory: Inventory = None, json: Json = False) -> int:
-    """Show each job and where its replicas run. Changes nothing.
+def status(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[JOB|REPLICA]", show_default=False, help="All there is to know of these instances."),
+    ] = None,
+    inventory: Inventory = None,
+    json: Json = False,
+) -> int:
+    """Show each job and where its replicas run; of a job or a replica that is named, its processes, what they use, what
+    binds them and what befell them. Changes nothing.
 
     Exits 0 where all is as wished, 3 where something is missing or needs a human, 4 where hosts could not be reached.
     """
     from fleetctl.cli import commands
 
-    return commands.status(inventory, as_json=json)
+    return commands.status(inventory, as_json=json, of=name)
 
 
 @app.command(cls=Command)

@@ -17,6 +17,7 @@ from fleetctl.cli.show_history import (
     run_story_lines,
 )
 from fleetctl.cli.show_hosts import explained_json, explained_lines, hosts_json, hosts_lines
+from fleetctl.cli.show_instance import named_json, named_lines
 from fleetctl.cli.show_logs import all_asked, log_lines, unasked_lines
 from fleetctl.cli.show_plan import host_trouble_lines, plan_json, plan_lines
 from fleetctl.cli.show_status import status_json, status_lines
@@ -85,16 +86,16 @@ def _show_plan(fleet: OpenFleet, change: Change, *, as_json: bool) -> ExitCode:
     return code
 
 
-def status(named: Path | None, *, as_json: bool) -> ExitCode:
+def status(named: Path | None, *, as_json: bool, of: str | None = None) -> ExitCode:
     screen = Screen.standard()
     with open_fleet(named) as fleet:
         view, untold = _look(fleet, Change(), screen, quiet=as_json), fleet.untold()
     _complain_of_another_driver(view)
-    code = _seen_code(view)
+    code, wall = _seen_code(view), SystemClock().wall()
     if as_json:
-        screen.document(status_json(view, code, untold))
+        screen.document(named_json(view, of, code) if of else status_json(view, code, untold))
     else:
-        screen.show(status_lines(view, SystemClock().wall(), untold))
+        screen.show(named_lines(view, of, wall) if of else status_lines(view, wall, untold))
     return code
 
 

@@ -138,14 +138,15 @@ def _job_row(wanted: WantedJob, snapshot: Snapshot, memory: Memory | None) -> Jo
 
 def instance_rows(view: View) -> tuple[InstanceRow, ...]:
     """All that runs, may run or should run, by replica and newest first; what has stopped is history and left out."""
+    return tuple(row for row in all_rows(view) if row.phase != Phase.STOPPED.value)
+
+
+def all_rows(view: View) -> tuple[InstanceRow, ...]:
+    """These, and what has stopped as far as hosts still know of it."""
     notes = _notes(view.plan)
-    rows = [
-        _instance_row(host, row, row.phase.value, notes)
-        for host, row in _reported(view.snapshot)
-        if row.phase is not Phase.STOPPED
-    ]
+    rows = [_instance_row(host, row, row.phase.value, notes) for host, row in _reported(view.snapshot)]
     rows += [_instance_row(host, row, UNKNOWN, notes) for host, row in _unknown(view.snapshot, view.memory)]
-    there = {row.replica for row in rows if row.phase != Phase.FAILED.value}
+    there = {row.replica for row in rows if row.phase not in (Phase.FAILED.value, Phase.STOPPED.value)}
     rows += _missing_rows(view.desired, there, notes)
     return tuple(sorted(rows, key=_by_replica))
 
@@ -199,6 +200,8 @@ def _instance_note(host: str, row: InstanceReport, phase: str, notes: dict[str, 
         return f"{host} gives no report" + (f"; {of_replica}" if of_replica else "")
     if row.problem is not None:
         return f"{row.problem.kind.value}: {row.problem.detail}"
+    if row.phase is Phase.STOPPED:
+        return row.reason
     return own if row.phase is Phase.READY else of_replica or row.reason
 
 

@@ -298,6 +298,15 @@ def test_status_with_a_dead_host_whose_work_runs_elsewhere_ends_with_4(typed, en
     assert typed("status", "-i", "inv.yml").exit == 4
 
 
+def test_status_of_one_replica(typed, engine):
+    told = typed("status", "web.1", "-i", "inv.yml")
+    assert (told.exit, told.out.splitlines()[0]) == (0, "web.1@47 on h2: ready for 3 min, release 3")
+    assert json.loads(typed("status", "web.1", "-i", "inv.yml", "--json").out)["named"] == "web.1"
+    refused = typed("status", "wbe", "-i", "inv.yml")
+    assert (refused.exit, refused.out) == (2, "")
+    assert 'did you mean "web"?' in refused.err
+
+
 def test_hosts_as_json(typed, engine):
     engine.view = given.view(given.plan())
     shown = typed("hosts", "-i", "inv.yml", "--json")
