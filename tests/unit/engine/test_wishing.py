@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from fleetctl.engine.orders import start_spec
 from fleetctl.engine.record import expect, remember
 from fleetctl.engine.wishing import Build, Change, Wished, desired, lay_over
 from fleetctl.errors import UsageError
 from fleetctl.model.desired import Desired
 from fleetctl.model.host import HostSpec, Inventory
 from fleetctl.model.instant import Instant
-from fleetctl.model.job import Digest, JobSpec, PortRequest, Probe
+from fleetctl.model.job import Digest, JobSpec, PortRequest
 from fleetctl.model.memory import Cordon, Failure, HostMemory, Memory
 from fleetctl.model.plan import Plan, Stage, Start
 from fleetctl.model.replica import Generation, InstanceName, ReplicaName
@@ -88,14 +87,6 @@ def test_only_a_deploy_of_a_job_rolls_it(tmp_path):
 def start(host="h1"):
     instance = InstanceName.parse("web.0@1")
     return Start(host, instance, 1, (("http", 20000),), "10.0.0.1", "missing")
-
-
-def test_an_order_to_start_has_everything_rendered():
-    spec = replace(WEB, ready=Probe("http", "http", path="/up"))
-    release = deployed(Build(spec, A)).releases[0]
-    sent = start_spec(start(), release, fleet="test", replicas=4)
-    assert sent["argv"] == ["./web", "10.0.0.1:20000"]
-    assert (sent["ready"]["port"], sent["ready"]["path"], sent["wish_replicas"]) == (20000, "/up", 4)
 
 
 def test_what_grows_by_itself_is_not_remembered_of_an_instance():
