@@ -158,8 +158,11 @@ class Question:
     address: str
     port: int
     kind: str  # "banner", "http" or "tcp"
-    path: str = "/"
+    path: str = "/"  # http only, as are status, header and body: what its probe asks of the page
     timeout_s: float = 2.0
+    status: tuple[int, int] = (200, 399)
+    header: tuple[tuple[str, str], ...] = ()
+    body: str = ""
     instance: InstanceName | None = field(default=None, compare=False)
     reached_before: bool = field(default=False, compare=False)  # only then its No means anything
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleetctl.model.plan import Question
 from fleetctl.model.snapshot import Silence
@@ -45,15 +45,21 @@ def questions(desired: Desired, snapshot: Snapshot, memory: Memory) -> tuple[Que
                     witness=witness,
                     address=address,
                     port=port,
-                    kind=probe.kind if probe else "banner",
-                    path=probe.path if probe else "/",
-                    timeout_s=min(probe.timeout_s, PROBE_TIMEOUT_MAX_S) if probe else BANNER_TIMEOUT_S,
                     instance=instance.name if instance else None,
                     reached_before=reached,
+                    **_asked(probe),
                 )
                 for port, probe, instance in targets
             ]
     return tuple(sorted(asked))
+
+
+def _asked(probe: Probe | None) -> dict[str, Any]:
+    """What is asked at a port: the whole of a probe, or the SSH banner."""
+    if probe is None:
+        return {"kind": "banner", "timeout_s": BANNER_TIMEOUT_S}
+    page = {"path": probe.path, "status": probe.status, "header": probe.header, "body": probe.body}
+    return {"kind": probe.kind, "timeout_s": min(probe.timeout_s, PROBE_TIMEOUT_MAX_S), **page}
 
 
 def peer_address(host: HostSpec, memory: Memory) -> str:

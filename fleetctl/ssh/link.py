@@ -183,6 +183,9 @@ class Link:
                 "port": question.port,
                 "timeout_s": question.timeout_s,
                 "path": question.path,
+                "status": list(question.status),
+                "header": dict(question.header),
+                "body": question.body,
             }
             for number, question in enumerate(questions)
         ]

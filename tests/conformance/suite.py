@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -543,6 +544,22 @@ async def a_host_witnesses_for_another(hosts):
         answers = await one.probe(asked)
     assert [answer.question for answer in answers] == list(asked)
     assert [answer.said for answer in answers] == [Said.YES] * 3 + [Said.NO] * 3
+
+
+@promise
+async def an_http_probe_is_repeated_whole(hosts):
+    async with linked(hosts, "h1") as one, linked(hosts, "h2") as other:
+        web = await serving(hosts, other)
+        address, _ = hosts.place("h2")
+        page = Question(about="h2", witness="h1", address=address, port=web.port, kind="http", timeout_s=2.0)
+        asked = (
+            replace(page, status=(200, 200)),
+            replace(page, status=(500, 599)),
+            replace(page, header=(("X-Nobody", "says"),)),
+            replace(page, body="what nobody says"),
+        )
+        answers = await one.probe(asked)
+    assert [answer.said for answer in answers] == [Said.YES] + [Said.NO] * 3
 
 
 @promise

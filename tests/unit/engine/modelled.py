@@ -28,7 +28,7 @@ from fleetctl.errors import (
 )
 from fleetctl.model.host import HostSpec, Inventory
 from fleetctl.model.job import Digest, JobSpec, PortRequest, Probe, StopPolicy, UpdatePolicy
-from fleetctl.model.plan import Answer, Said
+from fleetctl.model.plan import Answer, Question, Said
 from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
 from fleetctl.model.snapshot import (
@@ -193,6 +193,12 @@ class Machine:
         }
         accepts_for_the_dead = self.state == PAUSED and kind == "tcp"
         return (self.state in (UP, ONLY_PEERS, REFUSED) or accepts_for_the_dead) and port in listens
+
+
+def is_answered(asked: Question) -> bool:
+    """Modelled programs say 200, and nothing else."""
+    least, most = asked.status
+    return asked.kind != "http" or (least <= 200 <= most and not asked.header and not asked.body)
 
 
 class ModelLink:
@@ -365,7 +371,7 @@ class ModelLink:
 
     async def probe(self, questions: Any) -> tuple[Answer, ...]:
         machines = {machine.spec.address: machine for machine in self.machine.fleet.machines.values()}
-        said = [machines[one.address].answers_probe(one.kind, one.port) for one in questions]
+        said = [machines[one.address].answers_probe(one.kind, one.port) and is_answered(one) for one in questions]
         silent_for_s = max((one.timeout_s for one, yes in zip(questions, said, strict=True) if not yes), default=0.0)
         await asyncio.sleep(silent_for_s)
         return await self._message(

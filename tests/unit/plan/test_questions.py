@@ -56,6 +56,12 @@ def test_three_peers_are_asked_for_the_banner_and_for_the_ready_probe_of_what_wa
     assert {q.address for q in asked} == {"10.9.9.1"}
 
 
+def test_an_http_probe_is_repeated_whole():
+    page = {"status": (200, 200), "header": (("Content-Type", "json"),), "body": "ok"}
+    asked = [q for q in ask(probe=Probe("http", "http", "/up", **page)) if q.kind == "http"]
+    assert {(q.path, q.status, q.header, q.body) for q in asked} == {("/up", *page.values())}
+
+
 @pytest.mark.parametrize("probe", [Probe("command", command=("./ask",)), Probe("notify")], ids=["command", "notify"])
 def test_what_only_its_own_host_can_hear_no_witness_is_asked(probe):
     assert {q.kind for q in ask(probe=probe)} == {"banner"}
