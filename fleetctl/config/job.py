@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from fleetctl.config.health import HealthReader
 from fleetctl.config.possible import impossible
 from fleetctl.config.program import check_program, find_artifact
 from fleetctl.config.quantities import shown
-from fleetctl.config.shapes import JobShape, ReadyShape, check_shape, keys_of
+from fleetctl.config.shapes import JobShape, check_shape, keys_of
 from fleetctl.config.source import Document, Problems
-from fleetctl.config.suggest import did_you_mean
 from fleetctl.config.templates import Scope, compile_text, evaluate
 from fleetctl.model.host import Inventory
-from fleetctl.model.job import JobSpec, LogPolicy, PortRequest, Probe, StopPolicy, UpdatePolicy
+from fleetctl.model.job import JobSpec, LogPolicy, PortRequest, RestartPolicy, StopPolicy, UpdatePolicy
 from fleetctl.model.resources import Resources
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class JobReader:
 
 
 _WRONG: object = object()  # what can't be evaluated: told, and left out of what is judged further
-_FINISHED_LATER = ("command", "env")  # their templates may name what only a placement knows
+# Their templates may name what only a placement knows.
+_COMMANDS: tuple[KeyPath, ...] = (("command",), ("ready", "command"), ("alive", "command"))
+_FINISHED_LATER: frozenset[KeyPath] = frozenset({*_COMMANDS, ("env",)})
 
 
 class _OneJob:
@@ -87,14 +89,8 @@ class _OneJob:
 
     def _judged(self, data: dict[object, object]) -> dict[object, object]:
         """The job's data with its templates evaluated where they must be by now; those that can't be are left out."""
-        judged: dict[object, object] = {}
-        for key, value in data.items():
-            if key in _FINISHED_LATER:
-                judged[key] = self._as_written(value, (str(key),))
-            elif key in keys_of(JobShape):
-                judged[key] = self._evaluated(value, (str(key),))
-            else:
-                judged[key] = value
+        known = keys_of(JobShape)
+        judged = {key: self._evaluated(value, (str(key),)) if key in known else value for key, value in data.items()}
         return {key: value for key, value in judged.items() if value is not _WRONG}
 
     def _check(self, job: ReadJob) -> None:
@@ -102,14 +98,20 @@ class _OneJob:
         if hosts:
             for where, message in impossible(job.spec, hosts):
                 self._wrong(where, message)
-        self._try(("command", 0), lambda: check_program(job.spec.command[0], job.artifact), None)
+        probes = (("ready", job.spec.ready), ("alive", job.spec.alive.probe if job.spec.alive else None))
+        programs: dict[KeyPath, Text] = {("command", 0): job.spec.command[0]}
+        programs |= {(key, "command", 0): probe.command[0] for key, probe in probes if probe and probe.command}
+        for where, program in programs.items():
+            self._try(where, partial(check_program, program, job.artifact), None)
 
     def _texts(self, judged: dict[object, object]) -> dict[KeyPath, Text]:
-        """All of `command` and `env` that is text, finished as far as can be, whatever else is wrong with the job."""
-        command, env, ports, replicas = (judged.get(key) for key in ("command", "env", "ports", "replicas"))
+        """All of commands and `env` that is text, finished as far as can be, whatever else is wrong with the job."""
+        env, ports, replicas = (judged.get(key) for key in ("env", "ports", "replicas"))
         sources: dict[KeyPath, str] = {}
-        if isinstance(command, list):
-            sources |= {("command", number): word for number, word in enumerate(command) if isinstance(word, str)}
+        for where in _COMMANDS:
+            command = _within(judged, where)
+            if isinstance(command, list):
+                sources |= {(*where, number): word for number, word in enumerate(command) if isinstance(word, str)}
         if isinstance(env, dict):
             sources |= {("env", str(name)): text for name, text in env.items() if isinstance(text, str)}
         names = tuple(str(name) for name in ports) if isinstance(ports, list | dict) else ()
@@ -123,6 +125,7 @@ class _OneJob:
 
     def _spec(self, shape: JobShape, texts: dict[KeyPath, Text]) -> JobSpec:
         ports = tuple(sorted(shape.ports))
+        health = HealthReader(ports, texts, self._wrong)
         return JobSpec(
             name=self._name,
             hosts=self._hosts,
@@ -133,34 +136,14 @@ class _OneJob:
             resources=Resources(shape.resources.cpu, shape.resources.memory, shape.resources.disk),
             constraints=tuple(sorted(set(shape.constraints))),
             spread=None if shape.spread == "hosts" else shape.spread,
-            ready=self._probe(shape.ready, ports) if shape.ready else None,
+            ready=health.ready(shape.ready),
+            alive=health.alive(shape.alive),
+            restart=RestartPolicy(*shape.restart.backoff, shape.restart.reset, *shape.restart.alarm),
             stop=StopPolicy(shape.stop.signal, shape.stop.timeout, shape.stop.drain),
             update=UpdatePolicy(shape.update.max_unavailable, shape.update.min_healthy, shape.update.deadline),
-            log=LogPolicy(shape.log.size, shape.log.keep),
-        )
-
-    def _probe(self, ready: ReadyShape, ports: tuple[str, ...]) -> Probe | None:
-        if (ready.http is None) == (ready.tcp is None):
-            self._wrong(("ready",), "needs one of http and tcp" if ready.http is None else "has both http and tcp")
-            return None
-        port = ready.port if ready.port is not None or len(ports) != 1 else ports[0]
-        if port is None:
-            known = f"one of {', '.join(ports)}" if ports else "and the job has no ports"
-            self._wrong(("ready",), f"needs a port: {known}")
-            return None
-        if port not in ports:
-            known = did_you_mean(port, ports) or f": its ports are {', '.join(ports) or 'none'}"
-            self._wrong(("ready", "port"), f'the job has no port "{port}"{known}')
-            return None
-        return Probe(
-            kind="tcp" if ready.http is None else "http",
-            port=port,
-            path=ready.http or "/",
-            interval_s=ready.interval,
-            timeout_s=ready.timeout,
-            failures=ready.failures,
-            successes=ready.successes,
-            grace_s=ready.grace,
+            log=LogPolicy(shape.log.size, shape.log.keep, shape.log.when_full),
+            pids=shape.resources.pids,
+            core=shape.core,
         )
 
     def _artifact(self, shape: JobShape) -> Path | None:
@@ -182,6 +165,8 @@ class _OneJob:
                 return value
 
     def _evaluated(self, value: object, where: KeyPath) -> object:
+        if where in _FINISHED_LATER:
+            return self._as_written(value, where)
         match value:
             case dict():
                 items = {key: self._evaluated(item, (*where, str(key))) for key, item in value.items()}
@@ -203,3 +188,10 @@ class _OneJob:
 
     def _wrong(self, where: KeyPath, message: str) -> None:
         self._play.problems.add(self._play.document.error((*self._path, *where), message))
+
+
+def _within(data: object, where: KeyPath) -> object:
+    """What is there; nothing where it can't be."""
+    for part in where:
+        data = data.get(part) if isinstance(data, dict) else None
+    return data

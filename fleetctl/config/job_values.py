@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import Literal
 
-from fleetctl.config.quantities import shown
+from fleetctl.config.quantities import parse_duration, shown
 from fleetctl.model.job import Constraint
 from fleetctl.model.replica import JOB_NAME
 
@@ -18,6 +19,12 @@ _NOT_PORT_NAMES = frozenset(name for name in dir(dict) if not name.startswith("_
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PERCENT = re.compile(r"(0|[1-9][0-9]?|100)%")
 _CONSTRAINT = re.compile(r"""\s*labels\.([A-Za-z_][A-Za-z0-9_-]*)\s*(==|!=)\s*(?:'([^']*)'|"([^"]*)")\s*""")
+_STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}")
+_METRIC = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]{0,199}(?:\{[!-~]{1,1000}\})?")
+PAGE_TEXT_MAX = 1000  # what hosts take
+EXITS_MAX = 10_000
+PIDS_MAX = 4_194_304  # the kernel has no more
 REPLICAS_MAX = 1_000_000  # a replica's number has at most six digits
 
 
@@ -105,7 +112,7 @@ def parse_port_reference(value: object) -> str:
 def parse_env_name(value: object) -> str:
     if not isinstance(value, str) or not _ENV_NAME.fullmatch(value):
         raise ValueError(f'"{value}" is not a name for an environment variable')
-    if value.startswith("FLEETCTL_") or value == "NOTIFY_SOCKET":
+    if value.startswith("FLEETCTL_") or value in ("NOTIFY_SOCKET", "WATCHDOG_USEC"):
         raise ValueError("is set by fleetctl itself")
     return value
 
@@ -136,9 +143,70 @@ def parse_tcp(value: object) -> bool:
     return True
 
 
-def parse_when_full(value: object) -> str:
-    if value == "block":
-        raise ValueError("not supported yet: when_full block")
-    if value != "drop":
-        raise ValueError(f"must be drop, not {shown(value)}")
-    return "drop"
+def parse_notify(value: object) -> bool:
+    if value is not True:
+        raise ValueError("must be true: the program says READY=1 on NOTIFY_SOCKET")
+    return True
+
+
+def parse_status(value: object) -> tuple[int, int]:
+    """The least and the most of `200` or `200-299`."""
+    found = _STATUS.fullmatch(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
+    if found is None:
+        raise ValueError(f"must be a status such as 200 or a range such as 200-299, not {shown(value)}")
+    least, most = int(found[1]), int(found[2] or found[1])
+    if least > most:
+        raise ValueError(f"must begin with the smaller number, as {most}-{least} does")
+    return least, most
+
+
+def parse_header_name(value: object) -> str:
+    if not isinstance(value, str) or not _HEADER.fullmatch(value):
+        raise ValueError(f'"{value}" is not a name for a header')
+    return value
+
+
+def parse_page_text(value: object) -> str:
+    text = parse_text(value)
+    if not 0 < len(text) <= PAGE_TEXT_MAX:
+        raise ValueError(f"must have 1 to {PAGE_TEXT_MAX} characters")
+    return text
+
+
+def parse_inner_path(value: object) -> str:
+    """The path of a file below the working folder."""
+    parts = value.split("/") if isinstance(value, str) else [""]
+    if any(part in ("", ".", "..") for part in parts) or "\0" in str(value) or len(str(value)) > PAGE_TEXT_MAX:
+        raise ValueError(f"must be a path below the working folder such as docs.count, not {shown(value)}")
+    return str(value)
+
+
+def parse_metric(value: object) -> str:
+    if not isinstance(value, str) or not _METRIC.fullmatch(value):
+        named = "the name of a metric, as its page has it: docs_total, or with its labels and without spaces"
+        raise ValueError(f"must be {named}, not {shown(value)}")
+    return value
+
+
+def parse_backoff(value: object) -> tuple[float, float]:
+    """Seconds of the shortest and the longest pause, `1s..5m`."""
+    least, dots, most = value.partition("..") if isinstance(value, str) else ("", "", "")
+    if not dots:
+        raise ValueError(f"must be the shortest and the longest pause, such as 1s..5m, not {shown(value)}")
+    return parse_duration(least.strip()), parse_duration(most.strip())
+
+
+def parse_alarm(value: object) -> tuple[int, float]:
+    """`5 in 10m`: exits, and the seconds within which they come."""
+    count, word, window = value.partition(" in ") if isinstance(value, str) else ("", "", "")
+    if not word or not re.fullmatch(r"[0-9]{1,5}", count.strip()) or not 1 <= int(count) <= EXITS_MAX:
+        raise ValueError(f"must be how many exits, at most {EXITS_MAX}, in which time: 5 in 10m, not {shown(value)}")
+    return int(count), parse_duration(window.strip())
+
+
+def parse_when_full(value: object) -> Literal["drop", "block"]:
+    match value:
+        case "drop" | "block":
+            return value
+        case _:
+            raise ValueError(f"must be drop or block, not {shown(value)}")

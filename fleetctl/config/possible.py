@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
     from fleetctl.config.source import KeyPath
     from fleetctl.model.host import HostSpec
-    from fleetctl.model.job import JobSpec, Probe
+    from fleetctl.model.job import JobSpec, Probe, RestartPolicy
 
 Complaint = tuple["KeyPath", str]
 
 _INTERVAL_MIN_S = 0.1  # a probe more often than that is load, not knowledge
+_WATCHDOG_MIN_S = 1.0
+_BACKOFF_MIN_S = 0.01
+_JITTER_LEAST = 0.75  # hosts vary each pause by a quarter
+_MEMORY_MIN = 1024 * 1024
 _LOG_MIN = 4096  # below that a file is cut within a few lines
 
 
@@ -28,8 +32,11 @@ def impossible(spec: JobSpec, hosts: Sequence[HostSpec]) -> Iterator[Complaint]:
     """What can't work in a job that may run on these hosts."""
     return chain(
         _fixed_ports(spec),
-        _probe(spec),
+        _probes(spec),
+        _watchdogs(spec),
+        _restart(spec),
         _update(spec),
+        _resources(spec),
         _stop_and_log(spec),
         _labels(spec, hosts),
         _surge(spec, hosts),
@@ -55,18 +62,55 @@ def _fixed_ports(spec: JobSpec) -> Iterator[Complaint]:
         taken.setdefault(port.fixed, port.name)
 
 
-def _probe(spec: JobSpec) -> Iterator[Complaint]:
-    probe = spec.ready
-    if probe is None:
+def _probes(spec: JobSpec) -> Iterator[Complaint]:
+    probes = (("ready", spec.ready), ("alive", spec.alive.probe if spec.alive else None))
+    for key, probe in probes:
+        if probe is not None and probe.interval_s < _INTERVAL_MIN_S:
+            yield (key, "interval"), "must be at least 100ms"
+        if probe is not None and probe.timeout_s <= 0:
+            yield (key, "timeout"), "must be longer than 0s"
+
+
+def _watchdogs(spec: JobSpec) -> Iterator[Complaint]:
+    alive = spec.alive
+    if alive and alive.heartbeat_s is not None and alive.heartbeat_s < _WATCHDOG_MIN_S:
+        yield ("alive", "heartbeat"), "must be at least 1s: a busy host would end what is well"
+    if alive and alive.progress and alive.progress.stalled_s < _WATCHDOG_MIN_S:
+        yield ("alive", "progress", "stalled"), "must be at least 1s: a busy host would end what is well"
+
+
+def _restart(spec: JobSpec) -> Iterator[Complaint]:
+    restart = spec.restart
+    least, most = format_duration(restart.backoff_min_s), format_duration(restart.backoff_max_s)
+    if restart.backoff_min_s > restart.backoff_max_s:
+        yield ("restart", "backoff"), f"must begin with the shorter pause, as {most}..{least} does"
         return
-    if probe.interval_s < _INTERVAL_MIN_S:
-        yield ("ready", "interval"), "must be at least 100ms"
-    if probe.timeout_s <= 0:
-        yield ("ready", "timeout"), "must be longer than 0s"
+    if restart.backoff_min_s < _BACKOFF_MIN_S:
+        yield ("restart", "backoff"), f"must begin with at least 10ms, not {least}: a loop without a pause is load"
+        return
+    if restart.reset_s <= 0:
+        yield ("restart", "reset"), "must be longer than 0s"
+    fastest = _fastest_s(restart)
+    if fastest > restart.alarm_s:
+        wished = f"{restart.alarm_exits} in {format_duration(restart.alarm_s)}"
+        takes = f"{restart.alarm_exits} exits take at least {format_duration(fastest)}"
+        yield ("restart", "alarm"), f"{wished} would never be told: with pauses of {least}..{most}, {takes}"
+
+
+def _fastest_s(restart: RestartPolicy) -> float:
+    """The shortest time in which so many exits can come: at once after each start, with every pause cut by its jitter,
+    unless being ready for so long that the pauses begin anew is quicker."""
+    pause, total = restart.backoff_min_s, 0.0
+    for _ in range(restart.alarm_exits - 1):
+        anew = restart.reset_s + restart.backoff_min_s * _JITTER_LEAST
+        total += min(pause * _JITTER_LEAST, anew)
+        pause = min(pause * 2, restart.backoff_max_s)
+    return round(total, 3)
 
 
 def _update(spec: JobSpec) -> Iterator[Complaint]:
-    update, probe = spec.update, spec.ready
+    update = spec.update
+    probe = spec.ready if spec.ready and spec.ready.kind != "notify" else None  # what nobody asks takes no time to tell
     healthy = format_duration(update.min_healthy_s)
     if update.min_healthy_s <= 0:
         yield ("update", "min_healthy"), "must be longer than 0s: such an update always succeeds"
@@ -82,6 +126,11 @@ def _update(spec: JobSpec) -> Iterator[Complaint]:
         need = format_duration(needed)
         parts = f"{format_duration(earliest)} until ready and {healthy} of min_healthy" if probe else "min_healthy"
         yield ("update", "deadline"), f"must be longer than {need} ({parts}): such an update always fails"
+
+
+def _resources(spec: JobSpec) -> Iterator[Complaint]:
+    if 0 < spec.resources.memory < _MEMORY_MIN:
+        yield ("resources", "memory"), "must be at least 1Mi, or 0: it bounds what a program may use"
 
 
 def _stop_and_log(spec: JobSpec) -> Iterator[Complaint]:

@@ -10,19 +10,28 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, ge
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fleetctl.config.job_values import (
+    PIDS_MAX,
     REPLICAS_MAX,
+    parse_alarm,
     parse_artifact,
+    parse_backoff,
     parse_command,
     parse_constraint,
     parse_env_name,
+    parse_header_name,
+    parse_inner_path,
     parse_job_name,
     parse_kind,
     parse_max_unavailable,
+    parse_metric,
+    parse_notify,
+    parse_page_text,
     parse_path,
     parse_port_name,
     parse_port_reference,
     parse_ports,
     parse_signal,
+    parse_status,
     parse_tcp,
     parse_text,
     parse_when_full,
@@ -30,7 +39,7 @@ from fleetctl.config.job_values import (
 from fleetctl.config.quantities import parse_cpu, parse_duration, parse_size, shown
 from fleetctl.config.ranges import parse_port
 from fleetctl.config.suggest import did_you_mean
-from fleetctl.model.job import Constraint, LogPolicy, Probe, StopPolicy, UpdatePolicy
+from fleetctl.model.job import Constraint, LogPolicy, Probe, Progress, RestartPolicy, StopPolicy, UpdatePolicy
 from fleetctl.model.resources import Bytes, MilliCpu
 
 if TYPE_CHECKING:
@@ -38,7 +47,8 @@ if TYPE_CHECKING:
 
     from fleetctl.config.source import Document, KeyPath, Problems
 
-_READY, _STOP, _UPDATE, _LOG = Probe("tcp", ""), StopPolicy(), UpdatePolicy(), LogPolicy()
+_PROBE, _PROGRESS, _RESTART = Probe("tcp"), Progress(), RestartPolicy()
+_STOP, _UPDATE, _LOG = StopPolicy(), UpdatePolicy(), LogPolicy()
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Cpu = Annotated[MilliCpu, BeforeValidator(parse_cpu)]
@@ -46,6 +56,10 @@ Size = Annotated[Bytes, BeforeValidator(parse_size)]
 Line = Annotated[str, BeforeValidator(parse_text)]
 PortName = Annotated[str, BeforeValidator(parse_port_name)]
 PortNumber = Annotated[int, BeforeValidator(parse_port)]
+PortReference = Annotated[str, BeforeValidator(parse_port_reference)]
+PagePath = Annotated[str, BeforeValidator(parse_path)]
+PageText = Annotated[str, BeforeValidator(parse_page_text)]
+Command = Annotated[list[Line], BeforeValidator(parse_command)]
 
 
 class Shape(BaseModel):
@@ -56,22 +70,54 @@ class Shape(BaseModel):
 
 
 class ResourcesShape(Shape):
-    later = frozenset({"pids", "gpu"})
+    later = frozenset({"gpu"})
     cpu: Cpu = MilliCpu(0)
     memory: Size = Bytes(0)
     disk: Size = Bytes(0)
+    pids: int = Field(default=0, ge=0, le=PIDS_MAX)
 
 
-class ReadyShape(Shape):
-    later = frozenset({"command"})
-    http: Annotated[str, BeforeValidator(parse_path)] | None = None
+class ProbeShape(Shape):
+    """One question, of one kind. Which keys go with which is judged by `health`."""
+
+    http: PagePath | None = None
     tcp: Annotated[bool, BeforeValidator(parse_tcp)] | None = None
-    port: Annotated[str, BeforeValidator(parse_port_reference)] | None = None
-    interval: Duration = _READY.interval_s
-    timeout: Duration = _READY.timeout_s
-    failures: int = Field(default=_READY.failures, ge=1, le=1000)
-    successes: int = Field(default=_READY.successes, ge=1, le=1000)
-    grace: Duration = _READY.grace_s
+    command: Command | None = None
+    port: PortReference | None = None
+    status: Annotated[tuple[int, int], BeforeValidator(parse_status)] = _PROBE.status
+    header: dict[Annotated[str, BeforeValidator(parse_header_name)], PageText] = Field(default_factory=dict)
+    body: PageText = _PROBE.body
+    interval: Duration = _PROBE.interval_s
+    timeout: Duration = _PROBE.timeout_s
+    failures: int = Field(default=_PROBE.failures, ge=1, le=1000)
+    successes: int = Field(default=_PROBE.successes, ge=1, le=1000)
+    grace: Duration = _PROBE.grace_s
+
+
+class ReadyShape(ProbeShape):
+    notify: Annotated[bool, BeforeValidator(parse_notify)] | None = None
+
+
+class ProgressShape(Shape):
+    file: Annotated[str, BeforeValidator(parse_inner_path)] | None = None
+    metric: Annotated[str, BeforeValidator(parse_metric)] | None = None
+    port: PortReference | None = None
+    path: PagePath = _PROGRESS.path
+    stalled: Duration = _PROGRESS.stalled_s
+
+
+class AliveShape(ProbeShape):
+    heartbeat: Duration | None = None
+    progress: ProgressShape | None = None
+
+
+class RestartShape(Shape):
+    backoff: Annotated[tuple[float, float], BeforeValidator(parse_backoff)] = (
+        _RESTART.backoff_min_s,
+        _RESTART.backoff_max_s,
+    )
+    reset: Duration = _RESTART.reset_s
+    alarm: Annotated[tuple[int, float], BeforeValidator(parse_alarm)] = (_RESTART.alarm_exits, _RESTART.alarm_s)
 
 
 class StopShape(Shape):
@@ -90,26 +136,27 @@ class UpdateShape(Shape):
 class LogShape(Shape):
     size: Size = _LOG.size
     keep: int = Field(default=_LOG.keep, ge=1, le=1000)
-    when_full: Annotated[str, BeforeValidator(parse_when_full)] = "drop"
+    when_full: Annotated[Literal["drop", "block"], BeforeValidator(parse_when_full)] = _LOG.when_full
 
 
 class JobShape(Shape):
-    later = frozenset(
-        {"secrets", "priority", "alive", "restart", "reschedule", "evict", "data", "exclusive", "shell", "core"}
-    )
+    later = frozenset({"secrets", "priority", "reschedule", "evict", "data", "exclusive", "shell"})
     kind: Annotated[Literal["service"], BeforeValidator(parse_kind)] = "service"
     replicas: int = Field(default=1, ge=1, le=REPLICAS_MAX)
     artifact: Annotated[str, BeforeValidator(parse_artifact)] | None = None
-    command: Annotated[list[Line], BeforeValidator(parse_command)]
+    command: Command
     env: dict[Annotated[str, BeforeValidator(parse_env_name)], Line] = Field(default_factory=dict)
     ports: Annotated[dict[PortName, PortNumber | None], BeforeValidator(parse_ports)] = Field(default_factory=dict)
     resources: ResourcesShape = ResourcesShape()
     constraints: list[Annotated[Constraint, BeforeValidator(parse_constraint)]] = Field(default_factory=list)
     spread: str | None = None
     ready: ReadyShape | None = None
+    alive: AliveShape | None = None
+    restart: RestartShape = RestartShape()
     stop: StopShape = StopShape()
     update: UpdateShape = UpdateShape()
     log: LogShape = LogShape()
+    core: bool = False
 
 
 class PlayShape(Shape):
@@ -141,8 +188,10 @@ def keys_of(shape: type[Shape]) -> frozenset[str]:
 
 
 def _complaint(error: ErrorDetails, shape: type[Shape]) -> tuple[KeyPath, str]:
-    where = tuple(part for part in error["loc"] if part != "[key]")
     kind, context = error["type"], error.get("ctx", {})
+    where = tuple(
+        part for part in error["loc"] if part != "[key]" or kind == "extra_forbidden"
+    )  # then it is the user's
     match kind:
         case "extra_forbidden":
             return where, _unknown(str(where[-1]), _shape_at(shape, where[:-1]))

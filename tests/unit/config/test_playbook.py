@@ -6,7 +6,18 @@ import pytest
 
 from fleetctl.config.playbook import load_playbook
 from fleetctl.errors import UsageError
-from fleetctl.model.job import Constraint, JobSpec, LogPolicy, PortRequest, Probe, StopPolicy, UpdatePolicy
+from fleetctl.model.job import (
+    AlivePolicy,
+    Constraint,
+    JobSpec,
+    LogPolicy,
+    PortRequest,
+    Probe,
+    Progress,
+    RestartPolicy,
+    StopPolicy,
+    UpdatePolicy,
+)
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
 from fleetctl.model.template import Template, render
 
@@ -48,9 +59,13 @@ def test_a_job_with_a_command_alone_has_the_documented_defaults(load):
         constraints=(),
         spread=None,
         ready=None,
+        alive=None,
+        restart=RestartPolicy(1.0, 300.0, 600.0, 5, 600.0),
         stop=StopPolicy("TERM", 30.0),
         update=UpdatePolicy(1, 10.0, 300.0),
-        log=LogPolicy(Bytes(10 * 1024**2), 5),
+        log=LogPolicy(Bytes(10 * 1024**2), 5, "drop"),
+        pids=0,
+        core=False,
     )
     assert job.artifact is None
 
@@ -102,6 +117,79 @@ def test_a_probe_has_the_documented_defaults_and_the_only_port(load):
     spec = load(play("{command: [x], ports: [http], ready: {tcp: true}}")).jobs[0].spec
 
     assert spec.ready == Probe("tcp", "http", "/", 2.0, 1.0, 3, 1, 0.0)
+
+
+def test_a_page_is_asked_for_its_status_headers_and_body(load):
+    page = "{http: /up, status: 200-299, header: {X-B: b, Content-Type: json}, body: all well}"
+    spec = (
+        load(play(f"{{command: [x], ports: [http], ready: {page}, alive: {{http: /live, status: 200}}}}")).jobs[0].spec
+    )
+
+    header = (("Content-Type", "json"), ("X-B", "b"))
+    assert spec.ready == Probe("http", "http", "/up", status=(200, 299), header=header, body="all well")
+    assert spec.alive == AlivePolicy(Probe("http", "http", "/live", status=(200, 200)))
+
+
+def test_a_command_asks_with_what_only_a_placement_knows(load):
+    ready = "{command: [ask, 1.10, '{{ address }}:{{ ports.http }}', '{{ v }}'], interval: 1s}"
+    alive = "{command: [ask, --index, '{{ replica.index }}'], grace: 1m}"
+    spec = load(play(f"{{command: [x], ports: [http], ready: {ready}, alive: {alive}}}", "{v: 7}")).jobs[0].spec
+
+    address = Template("{{ address }}:{{ ports.http }}")
+    assert spec.ready == Probe("command", interval_s=1.0, command=("ask", "1.10", address, "7"))
+    index = Template("{{ replica.index }}")
+    assert spec.alive == AlivePolicy(Probe("command", grace_s=60.0, command=("ask", "--index", index)))
+
+
+def test_a_program_may_say_itself_that_it_is_ready_and_no_update_is_too_short_then(load):
+    spec = load(play("{command: [x], ready: {notify: true}, update: {min_healthy: 1s}}")).jobs[0].spec
+
+    assert spec.ready == Probe("notify")
+
+
+def test_a_command_of_a_probe_is_looked_for_in_the_artifact(files, load):
+    files.program("playbooks/dist/ask")
+
+    assert load(play("{artifact: dist, command: [x], ready: {command: [./ask]}}")).jobs[0].spec.ready.command
+
+
+@pytest.mark.parametrize(
+    ("alive", "policy"),
+    [
+        ("{heartbeat: 5m}", AlivePolicy(heartbeat_s=300.0)),
+        ("{progress: {file: docs.count}}", AlivePolicy(progress=Progress(600.0, file="docs.count"))),
+        ("{heartbeat: 1s, progress: {metric: docs_total, stalled: 1m}}",
+         AlivePolicy(None, 1.0, Progress(60.0, metric="docs_total", port="http"))),
+        ("{tcp: true, progress: {metric: 'a:b{of=\"y\"}', port: http, path: /m}}",
+         AlivePolicy(Probe("tcp", "http"), None, Progress(600.0, metric='a:b{of="y"}', port="http", path="/m"))),
+    ],
+)  # fmt: skip
+def test_what_must_not_hang_is_watched(load, alive, policy):
+    assert load(play(f"{{command: [x], ports: [http], alive: {alive}}}")).jobs[0].spec.alive == policy
+
+
+def test_restarts_limits_and_logs_are_as_they_are_wished(load):
+    spec = load(
+        play(
+            "{command: [x], restart: {backoff: 50ms..1s, reset: 3s, alarm: 3 in 1m}, resources: {pids: 256},"
+            " log: {when_full: block}, core: true}"
+        )
+    ).jobs[0].spec  # fmt: skip
+
+    assert spec.restart == RestartPolicy(0.05, 1.0, 3.0, 3, 60.0)
+    assert (spec.pids, spec.log.when_full, spec.core) == (256, "block", True)
+
+
+@pytest.mark.parametrize(
+    "restart",
+    [
+        "{alarm: 5 in 11250ms}",  # 1, 2, 4 and 8 s, each cut by a quarter
+        "{alarm: 9 in 61s, backoff: 10s..10m, reset: 10ms}",  # what was ready in between begins with 10 s each time
+        "{backoff: 10ms..10ms, alarm: 1 in 1ms}",
+    ],
+)
+def test_an_alarm_that_can_be_reached_is_fine(load, restart):
+    assert load(play(f"{{command: [x], restart: {restart}}}")).jobs
 
 
 def test_ports_may_be_fixed(load):

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from fleetctl.config.playbook import load_playbook
-from fleetctl.config.shapes import JobShape, LogShape, PlayShape, ReadyShape, ResourcesShape, StopShape, UpdateShape
+from fleetctl.config.shapes import (
+    AliveShape,
+    JobShape,
+    LogShape,
+    PlayShape,
+    ProgressShape,
+    ReadyShape,
+    ResourcesShape,
+    RestartShape,
+    StopShape,
+    UpdateShape,
+)
 
 INVENTORY = """
     all: {vars: {fleet: prod, region: eu}}
@@ -106,6 +117,7 @@ def test_a_play_that_can_not_be_meant_is_refused(refused, text, said):
         ("env: {a-b: x}", 'env.a-b: "a-b" is not a name for an environment variable'),
         ("env: {FLEETCTL_HOST: x}", "env.FLEETCTL_HOST: is set by fleetctl itself"),
         ("env: {NOTIFY_SOCKET: x}", "env.NOTIFY_SOCKET: is set by fleetctl itself"),
+        ("env: {WATCHDOG_USEC: '5'}", "env.WATCHDOG_USEC: is set by fleetctl itself"),
         ('env: {A: "a\\0b"}', "env.A: must not contain a NUL character"),
         ("ports: http", 'ports: must be a mapping, not "http"'),
         ("ports: [8080]", "ports: must be a list of names, or a mapping from names to numbers; 8080 is no name"),
@@ -124,8 +136,12 @@ def test_a_play_that_can_not_be_meant_is_refused(refused, text, said):
         ("resources: {memory: 256}", "resources.memory: needs a unit: 256Mi, 256Gi or 256M"),
         ("resources: {memory: 1GB}",
          'resources.memory: must be a size such as 256Mi, 2Gi or 500M, not "1GB" (did you mean 1G?)'),
+        ("resources: {memory: 256Ki}",
+         "resources.memory: must be at least 1Mi, or 0: it bounds what a program may use"),
         ("resources: {mem: 1Gi}", 'resources.mem: unknown key (did you mean "memory"?)'),
-        ("resources: {pids: 5}", "resources.pids: not supported yet: pids"),
+        ("resources: {pids: -1}", "resources.pids: must be at least 0, not -1"),
+        ("resources: {pids: 4194305}", "resources.pids: must be at most 4194304, not 4194305"),
+        ("resources: {pids: 256k}", 'resources.pids: must be a whole number, not "256k"'),
         ("resources: {gpu: 1}", "resources.gpu: not supported yet: gpu"),
         ("constraints: labels.zone != 'c'", "constraints: must be a list, not \"labels.zone != 'c'\""),
         ("constraints: [zone != c]",
@@ -159,9 +175,27 @@ def test_a_play_that_can_not_be_meant_is_refused(refused, text, said):
          "update.deadline: must be longer than 10s (min_healthy): such an update always fails"),
         ("log: {size: 1Ki}", "log.size: must be at least 4Ki"),
         ("log: {keep: 0}", "log.keep: must be at least 1, not 0"),
-        ("log: {when_full: block}", "log.when_full: not supported yet: when_full block"),
-        ("log: {when_full: wait}", 'log.when_full: must be drop, not "wait"'),
+        ("log: {when_full: wait}", 'log.when_full: must be drop or block, not "wait"'),
         ("log: {max: 5}", "log.max: unknown key: known are keep, size, when_full"),
+        ("core: 1", "core: must be true or false, not 1"),
+        ("restart: always", 'restart: must be a mapping, not "always"'),
+        ("restart: {backof: 1s..5m}", 'restart.backof: unknown key (did you mean "backoff"?)'),
+        ("restart: {backoff: 5s}",
+         'restart.backoff: must be the shortest and the longest pause, such as 1s..5m, not "5s"'),
+        ("restart: {backoff: 1..5m}", "restart.backoff: needs a unit: 1s, 1m or 1h"),
+        ("restart: {backoff: 5m..1s}", "restart.backoff: must begin with the shorter pause, as 1s..5m does"),
+        ("restart: {backoff: 0s..1s}",
+         "restart.backoff: must begin with at least 10ms, not 0s: a loop without a pause is load"),
+        ("restart: {reset: 0s}", "restart.reset: must be longer than 0s"),
+        ("restart: {alarm: 5}",
+         "restart.alarm: must be how many exits, at most 10000, in which time: 5 in 10m, not 5"),
+        ("restart: {alarm: 0 in 10m}",
+         'restart.alarm: must be how many exits, at most 10000, in which time: 5 in 10m, not "0 in 10m"'),
+        ("restart: {alarm: 5 in 10}", "restart.alarm: needs a unit: 10s, 10m or 10h"),
+        ("restart: {alarm: 5 in 11s}",
+         ("restart.alarm: 5 in 11s would never be told: with pauses of 1s..5m, 5 exits take at least 11.25s")),
+        ("restart: {alarm: 9 in 1m, backoff: 10s..20s, reset: 1h}",
+         ("restart.alarm: 9 in 1m would never be told: with pauses of 10s..20s, 9 exits take at least 112.5s")),
         ("artifact: 5", "artifact: must be the path of a file or folder, not 5"),
         ("artifact: {url: 'https://x', sha256: abc}", "artifact: not supported yet: url"),
         ("artifact: web.tar.gz", "artifact: not supported yet: archive (unpack it and name the folder)"),
@@ -173,7 +207,7 @@ def test_a_value_that_can_not_be_meant_is_refused(refused_job, key, said):
 
 @pytest.mark.parametrize(
     "key",
-    ["secrets", "priority", "alive", "restart", "reschedule", "evict", "data", "exclusive", "shell", "core"],
+    ["secrets", "priority", "reschedule", "evict", "data", "exclusive", "shell"],
 )
 def test_a_key_of_a_feature_to_come_is_refused_by_name(refused_job, key):
     assert refused_job("command: [x]", f"{key}: 1") == [f"5: {key}: not supported yet: {key}"]
@@ -183,7 +217,7 @@ def test_a_key_of_a_feature_to_come_is_refused_by_name(refused_job, key):
     ("keys", "said"),
     [
         (["ready: /healthz"], '5: ready: must be a mapping, not "/healthz"'),
-        (["ready: {}"], "5: ready: needs one of http and tcp"),
+        (["ready: {}"], "5: ready: needs one of http, tcp, command and notify"),
         (["ready: {http: /, tcp: true}"], "5: ready: has both http and tcp"),
         (["ready: {http: /}"], "5: ready: needs a port: and the job has no ports"),
         (["ready: {http: /}", "ports: [a, b]"], "5: ready: needs a port: one of a, b"),
@@ -196,7 +230,28 @@ def test_a_key_of_a_feature_to_come_is_refused_by_name(refused_job, key):
          '5: ready.http: must be a path such as /healthz, not "healthz"'),
         (["ready: {http: /a b}", "ports: [http]"], '5: ready.http: must be a path such as /healthz, not "/a b"'),
         (["ready: {tcp: http}", "ports: [http]"], "5: ready.tcp: must be true; the port's name goes into port"),
-        (["ready: {command: [x]}"], "5: ready.command: not supported yet: command"),
+        (["ready: {command: x -y}"],
+         "5: ready.command: must be a list of arguments, no shell runs it: [x, -y]"),
+        (["ready: {command: []}"], "5: ready.command: must name at least the program to run"),
+        (["ready: {command: [./ask]}"],
+         "5: ready.command[0]: ./ask is taken from the artifact, and the job has none"),
+        (["ready: {command: [x, '{{ ports.htp }}']}", "ports: [http]"],
+         '5: ready.command[1]: the job has no port "htp" (did you mean "http"?)'),
+        (["ready: {command: [x], port: http}", "ports: [http]"], "5: ready.port: goes with http and tcp only"),
+        (["ready: {tcp: true, status: 200}", "ports: [a]"], "5: ready.status: goes with http only"),
+        (["ready: {http: /, notify: true}", "ports: [a]"], "5: ready: has both http and notify"),
+        (["ready: {notify: false}"], "5: ready.notify: must be true: the program says READY=1 on NOTIFY_SOCKET"),
+        (["ready: {notify: true, grace: 5s}"], "5: ready.grace: goes with http, tcp and command only"),
+        (["ready: {http: /, status: ok}", "ports: [a]"],
+         '5: ready.status: must be a status such as 200 or a range such as 200-299, not "ok"'),
+        (["ready: {http: /, status: 700}", "ports: [a]"],
+         "5: ready.status: must be a status such as 200 or a range such as 200-299, not 700"),
+        (["ready: {http: /, status: 299-200}", "ports: [a]"],
+         "5: ready.status: must begin with the smaller number, as 200-299 does"),
+        (["ready: {http: /, header: {'a b': x}}", "ports: [a]"],
+         '5: ready.header.a b: "a b" is not a name for a header'),
+        (["ready: {http: /, header: {Age: 5}}", "ports: [a]"], "5: ready.header.Age: must be text, not 5"),
+        (["ready: {http: /, body: ''}", "ports: [a]"], "5: ready.body: must have 1 to 1000 characters"),
         (["ready: {htp: /}"], '5: ready.htp: unknown key (did you mean "http"?)'),
         (["ready: {tcp: true, interval: 2}", "ports: [a]"], "5: ready.interval: needs a unit: 2s, 2m or 2h"),
         (["ready: {tcp: true, interval: 50ms}", "ports: [a]"], "5: ready.interval: must be at least 100ms"),
@@ -211,9 +266,54 @@ def test_a_probe_that_can_not_work_is_refused(refused_job, keys, said):
 
 
 @pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (["alive: 5m"], '5: alive: must be a mapping, not "5m"'),
+        (["alive: {}"], "5: alive: needs one of http, tcp, command, heartbeat and progress"),
+        (["alive: {notify: true}"],
+         ("5: alive.notify: unknown key: known are body, command, failures, grace, header, heartbeat, http, interval, "
+         "port, progress, status, successes, tcp, timeout")),
+        (["alive: {hartbeat: 5m}"], '5: alive.hartbeat: unknown key (did you mean "heartbeat"?)'),
+        (["alive: {heartbeat: 5m, timeout: 1s}"], "5: alive.timeout: goes with http, tcp and command only"),
+        (["alive: {heartbeat: 500ms}"], "5: alive.heartbeat: must be at least 1s: a busy host would end what is well"),
+        (["alive: {http: /livez}"], "5: alive: needs a port: and the job has no ports"),
+        (["alive: {tcp: true, port: htp}", "ports: [http]"],
+         '5: alive.port: the job has no port "htp" (did you mean "http"?)'),
+        (["alive: {tcp: true, interval: 50ms}", "ports: [a]"], "5: alive.interval: must be at least 100ms"),
+        (["alive: {tcp: true, timeout: 0s}", "ports: [a]"], "5: alive.timeout: must be longer than 0s"),
+        (["alive: {command: [bin/ask]}"],
+         "5: alive.command[0]: bin/ask is taken from the artifact, and the job has none"),
+        (["alive: {progress: {}}"], "5: alive.progress: needs one of file and metric"),
+        (["alive: {progress: {stall: 5m, file: a}}"],
+         '5: alive.progress.stall: unknown key (did you mean "stalled"?)'),
+        (["alive: {progress: {file: a, metric: b}}", "ports: [a]"], "5: alive.progress: has both file and metric"),
+        (["alive: {progress: {file: /tmp/a}}"],
+         '5: alive.progress.file: must be a path below the working folder such as docs.count, not "/tmp/a"'),
+        (["alive: {progress: {file: a/../b}}"],
+         '5: alive.progress.file: must be a path below the working folder such as docs.count, not "a/../b"'),
+        (["alive: {progress: {file: a, port: a}}", "ports: [a]"], "5: alive.progress.port: goes with metric only"),
+        (["alive: {progress: {file: a, stalled: 0s}}"],
+         "5: alive.progress.stalled: must be at least 1s: a busy host would end what is well"),
+        (["alive: {progress: {metric: docs total}}", "ports: [a]"],
+         ("5: alive.progress.metric: must be the name of a metric, as its page has it: docs_total, or with its labels "
+         'and without spaces, not "docs total"')),
+        (["alive: {progress: {metric: docs}}"], "5: alive.progress: needs a port: and the job has no ports"),
+        (["alive: {progress: {metric: docs}}", "ports: [a, b]"], "5: alive.progress: needs a port: one of a, b"),
+        (["alive: {progress: {metric: docs, port: c}}", "ports: [a, b]"],
+         '5: alive.progress.port: the job has no port "c": its ports are a, b'),
+    ],
+)  # fmt: skip
+def test_a_watchdog_that_can_not_work_is_refused(refused_job, keys, said):
+    assert refused_job("command: [x]", *keys) == [said]
+
+
+@pytest.mark.parametrize(
     ("ready", "update", "said"),
     [
         ("{tcp: true}", "{min_healthy: 6s}",
+         ("min_healthy: 6s is shorter than the 7s in which the ready probe notices a failure (3 failures, 2s apart): "
+         "such an update always succeeds")),
+        ("{command: [x]}", "{min_healthy: 6s}",
          ("min_healthy: 6s is shorter than the 7s in which the ready probe notices a failure (3 failures, 2s apart): "
          "such an update always succeeds")),
         ("{tcp: true, interval: 1m}", "{}",
@@ -434,12 +534,16 @@ def test_a_missing_playbook_is_told(files):
 
 
 def test_every_key_is_either_known_or_to_come():
+    probe = "http tcp command port status header body interval timeout failures successes grace"
     documented = {
         PlayShape: "name hosts vars jobs tasks include",
         JobShape: "kind replicas artifact command env secrets ports resources priority constraints spread ready alive"
         " restart stop update log reschedule evict data exclusive shell core",
         ResourcesShape: "cpu memory disk pids gpu",
-        ReadyShape: "http tcp command port interval timeout failures successes grace",
+        ReadyShape: f"{probe} notify",
+        AliveShape: f"{probe} heartbeat progress",
+        ProgressShape: "file metric port path stalled",
+        RestartShape: "backoff reset alarm",
         StopShape: "signal drain timeout",
         UpdateShape: "max_unavailable canary min_healthy deadline auto_revert",
         LogShape: "size keep when_full",
