@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from fleetctl.model.host import HostSpec
     from fleetctl.model.job import Digest
+    from fleetctl.model.log import LogPage, LogQuery
     from fleetctl.model.plan import Answer, Question
     from fleetctl.model.replica import Generation, InstanceName
     from fleetctl.model.snapshot import HostReport, InstanceReport, Reach
@@ -74,7 +75,7 @@ class HostLink(Protocol):
         """What it was last given to keep of its fleet, whatever that is."""
         ...
 
-    async def logs(self, instance: InstanceName, lines: int) -> tuple[str, ...]: ...
+    async def logs(self, instance: InstanceName, query: LogQuery) -> LogPage: ...
 
     async def close(self) -> None: ...
 

@@ -14,6 +14,7 @@ from fleetctl.engine.take_over import driven_elsewhere
 from fleetctl.engine.wishing import Change, desired, lay_over
 from fleetctl.errors import DrivenElsewhereError, FleetctlError
 from fleetctl.model.desired import Desired
+from fleetctl.model.log import LogQuery
 from fleetctl.model.memory import Memory
 from fleetctl.model.plan import Answer, Plan
 from fleetctl.model.replica import Generation, InstanceName
@@ -96,7 +97,7 @@ async def logs(means: Means, job: str, lines: int) -> tuple[View, tuple[Instance
             return InstanceLog(host, instance, (), "its link was lost")
         try:
             async with gate, asyncio.timeout(LOGS_LIMIT_S):
-                return InstanceLog(host, instance, await link.logs(instance, lines))
+                return InstanceLog(host, instance, (await link.logs(instance, LogQuery(lines))).lines)
         except FleetctlError as error:
             return InstanceLog(host, instance, (), error.message)
         except TimeoutError:

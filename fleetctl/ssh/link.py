@@ -33,12 +33,14 @@ if TYPE_CHECKING:
 
     from fleetctl.model.host import HostSpec
     from fleetctl.model.job import Digest
+    from fleetctl.model.log import LogPage, LogQuery
     from fleetctl.model.replica import Generation, InstanceName
     from fleetctl.model.snapshot import HostReport, InstanceReport, Reach
     from fleetctl.ssh.access import Access
 
 OBSERVE_S = 10.0
 ORDER_S = 15.0  # an order is on the host's disk before it is answered
+LOGS_S = 30.0  # a megabyte of output, over a slow line
 PROBE_S = 15.0  # beyond the probes' own limits
 WAIT_GRACE_S = 10.0  # beyond the wait's own limit
 NEIGHBOURS_S = 30.0
@@ -203,11 +205,23 @@ class Link:
         """What the newest claim gave the host to keep, unchecked; absent before one."""
         return (await self._ask(wire.Wished, "wishes", ORDER_S)).wishes
 
-    async def logs(self, instance: InstanceName, lines: int) -> tuple[str, ...]:
-        """The last lines of an instance's output."""
-        wanted = min(lines, wire.LOG_LINES_MAX)
-        said = await self._ask(wire.Logged, "logs", OBSERVE_S, instance=str(instance), lines=wanted)
-        return tuple(said.lines)
+    async def logs(self, instance: InstanceName, query: LogQuery) -> LogPage:
+        """That part of an instance's output, or as much of it as one answer holds."""
+        asked: dict[str, Any] = {"lines": min(query.lines, protocol.LOG_LINES_MAX), "run": query.run}
+        asked["since"] = max(0.0, query.since)
+        if query.after is not None:
+            asked["after"] = query.after
+        said = await self._ask(wire.Logged, "logs", LOGS_S, instance=str(instance), **asked)
+        if not said.next and (query.run or query.since or query.after is not None):
+            raise HostError(
+                self.host.name,
+                "its agent is older than this fleetctl, and tells last lines only",
+                hint="the next deploy or heal brings it up to date",
+            )
+        try:
+            return said.page()
+        except wire.GarbledError as error:
+            raise HostError(self.host.name, f"its log of {instance} can't be understood: {error}") from None
 
     async def _discard(self, generation: Generation, author: str, incoming: str) -> None:
         """As far as that is possible: a host also throws away what is left of uploads by itself."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fleetctl.model.job import Digest
+from fleetctl.model.log import LogEntry, LogPage
 from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
 from fleetctl.model.snapshot import (
@@ -62,6 +63,7 @@ def _cut(limit: int) -> Callable[[object], object]:
 Whole = Annotated[int, Field(ge=0, lt=2**63)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
+Wallclock = Annotated[float, Field(ge=0, le=1e11)]  # of any year that can be shown
 Text = Annotated[str, BeforeValidator(_cut(TEXT_CHARS_MAX)), AfterValidator(clean)]
 Lines = Annotated[str, BeforeValidator(_cut(TEXT_CHARS_MAX)), AfterValidator(_clean_lines)]
 LogLine = Annotated[str, BeforeValidator(_cut(LOG_LINE_CHARS_MAX)), AfterValidator(clean)]
@@ -307,8 +309,38 @@ class Wished(_Said):
     wishes: dict[str, Any] | None
 
 
+class _Gap(_Said):
+    before: Whole
+    bytes: Whole
+    at: Wallclock
+    run: Whole
+
+
 class Logged(_Said):
+    """Older agents tell lines alone."""
+
     lines: Annotated[list[LogLine], Field(max_length=LOG_LINES_MAX)]
+    times: Annotated[list[Wallclock], Field(max_length=LOG_LINES_MAX)] = []
+    runs: Annotated[list[Whole], Field(max_length=LOG_LINES_MAX)] = []
+    gaps: Annotated[list[_Gap], Field(max_length=100_000)] = []
+    next: Annotated[str, Field(pattern=r"^(\d{1,10}:\d{1,18}:\d{1,18})?$")] = ""
+    cut: bool = False
+    partial: bool = False
+    missed: bool = False
+    wallclock_s: Wallclock = 0.0
+
+    def page(self) -> LogPage:
+        count = len(self.lines)
+        times, runs = self.times or [0.0] * count, self.runs or [0] * count
+        if len(times) != count or len(runs) != count:
+            raise GarbledError("not every line has a time and a run")
+        entries = [LogEntry(at, run, text) for text, at, run in zip(self.lines, times, runs, strict=True)]
+        for gap in reversed(self.gaps):
+            entries.insert(gap.before, LogEntry(gap.at, gap.run, None, gap.bytes))
+        if self.missed:
+            first = entries[0] if entries else LogEntry(self.wallclock_s, 0, None)
+            entries.insert(0, LogEntry(first.at, first.run, None))
+        return LogPage(tuple(entries), self.next, self.cut, self.partial, self.wallclock_s)
 
 
 class Heard(_Said):

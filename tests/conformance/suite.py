@@ -22,6 +22,7 @@ from fleetctl.errors import (
     UnansweredError,
     WaitError,
 )
+from fleetctl.model.log import LogQuery
 from fleetctl.model.plan import Question, Said
 from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.snapshot import Phase, ProblemKind, Silence
@@ -473,7 +474,7 @@ async def an_unknown_instance_can_neither_be_stopped_nor_awaited_nor_read(hosts)
     async with linked(hosts, "h1") as link:
         await claimed(link)
         web = Web(hosts, link, Program.SERVES)
-        for asking in (web.stop(), web.ready(), link.logs(WEB, 10)):
+        for asking in (web.stop(), web.ready(), link.logs(WEB, LogQuery(10))):
             with pytest.raises(HostError) as caught:
                 await asking
             assert not isinstance(caught.value, UnansweredError)
@@ -614,11 +615,14 @@ async def neighbours_are_tried_and_whoever_was_reached_once_stays_so(hosts):
 async def the_last_lines_of_a_program_are_kept_beyond_its_end(hosts):
     async with linked(hosts, "h1") as link:
         web = await serving(hosts, link)
-        assert await link.logs(WEB, 10) == (hosts.hello,)
+        assert (await link.logs(WEB, LogQuery(10))).lines == (hosts.hello,)
         await web.stop()
         await web.stopped()
-        assert await link.logs(WEB, 10) == (hosts.hello,)
-        assert await link.logs(WEB, 0) == ()
+        said = await link.logs(WEB, LogQuery(10))
+        assert said.lines == (hosts.hello,)
+        assert (await link.logs(WEB, LogQuery(0))).lines == ()
+        assert (await link.logs(WEB, LogQuery(10, after=""))).lines == (hosts.hello,)
+        assert (await link.logs(WEB, LogQuery(10, after=said.next))).lines == ()
 
 
 # -- links that break

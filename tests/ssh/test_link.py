@@ -19,6 +19,7 @@ from fleetctl.errors import (
     UnansweredError,
     WaitError,
 )
+from fleetctl.model.log import LogQuery
 from fleetctl.model.plan import Question, Said
 from fleetctl.model.replica import InstanceName
 from fleetctl.model.snapshot import Phase, Silence
@@ -78,7 +79,7 @@ async def test_a_program_is_started_watched_read_and_stopped(fleet_of):
         await started(link, ["/bin/sh", "-c", "echo hello from $FLEETCTL_REPLICA; exec sleep 1000"])
         ready = await link.wait(WEB, until="ready", for_s=0.0, timeout_s=20)
         assert (ready.phase, ready.name, ready.release) == (Phase.READY, WEB, 1)
-        assert await link.logs(WEB, 10) == ("hello from web.0",)
+        assert (await link.logs(WEB, LogQuery(10))).lines == ("hello from web.0",)
         assert [row.name for row in (await link.observe()).instances] == [WEB]
         await link.stop(generation=1, author="me", instance=WEB, reason="enough")
         stopped = await link.wait(WEB, until="stopped", for_s=0.0, timeout_s=20)

@@ -199,3 +199,43 @@ def test_the_error_names_the_place_and_not_the_content():
         report(changed("instances.0.instance", "\x1b[2Jsecret"))
     assert str(caught.value).startswith("instances.0.instance: ")
     assert "\x1b" not in str(caught.value)
+
+
+LOGGED = {"lines": ["one", "two"], "times": [1.0, 2.5], "runs": [1, 2], "dropped_bytes": 7, "next": "3:8:0",
+          "gaps": [{"before": 1, "bytes": 5, "at": 2.0, "run": 1}, {"before": 2, "bytes": 2, "at": 3.0, "run": 2}],
+          "cut": True, "partial": False, "missed": True, "run": 2, "wallclock_s": 9.0}  # fmt: skip
+
+
+def test_what_is_missing_of_a_log_stands_between_its_lines():
+    page = wire.parse(wire.Logged, LOGGED).page()
+    assert [(entry.at, entry.run, entry.text, entry.dropped_bytes) for entry in page.entries] == [
+        (1.0, 1, None, None),
+        (1.0, 1, "one", None),
+        (2.0, 1, None, 5),
+        (2.5, 2, "two", None),
+        (3.0, 2, None, 2),
+    ]
+    assert (page.next, page.cut, page.partial, page.wallclock_s) == ("3:8:0", True, False, 9.0)
+
+
+def test_an_older_agent_tells_lines_alone():
+    page = wire.parse(wire.Logged, {"lines": ["one"], "dropped_bytes": 0}).page()
+    assert (page.lines, page.entries[0].at, page.entries[0].run, page.next) == (("one",), 0.0, 0, "")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"times": [1.0]},
+        {"runs": [1, 2, 3]},
+        {"times": [1.0, 1e300]},
+        {"times": [-1.0, 1.0]},
+        {"wallclock_s": -1},
+        {"next": "../../etc/passwd"},
+        {"gaps": [{"before": -1, "bytes": 1, "at": 1.0, "run": 1}]},
+        {"lines": ["x"] * (wire.LOG_LINES_MAX + 1)},
+    ],
+)
+def test_a_log_that_can_not_be_is_refused(change):
+    with pytest.raises(GarbledError):
+        wire.parse(wire.Logged, {**LOGGED, **change}).page()

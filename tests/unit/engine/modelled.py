@@ -28,6 +28,7 @@ from fleetctl.errors import (
 )
 from fleetctl.model.host import HostSpec, Inventory
 from fleetctl.model.job import Digest, JobSpec, PortRequest, Probe, StopPolicy, UpdatePolicy
+from fleetctl.model.log import LogEntry, LogPage, LogQuery
 from fleetctl.model.plan import Answer, Question, Said
 from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.resources import Bytes, MilliCpu, Resources
@@ -398,8 +399,12 @@ class ModelLink:
     async def wishes(self) -> dict[str, Any] | None:
         return await self._message("wishes", "", lambda: self.machine.wishes)
 
-    async def logs(self, instance: InstanceName, lines: int) -> tuple[str, ...]:
-        return await self._message("logs", str(instance), lambda: self._lines(instance, lines))
+    async def logs(self, instance: InstanceName, query: LogQuery) -> LogPage:
+        def told() -> LogPage:
+            lines = self._lines(instance, query.lines) if not query.after else ()
+            return LogPage(tuple(LogEntry(0.0, 1, line) for line in lines), next="1:1:0")
+
+        return await self._message("logs", str(instance), told)
 
     def _lines(self, instance: InstanceName, lines: int) -> tuple[str, ...]:
         """All that any program of this fleet ever says."""
