@@ -51,9 +51,9 @@ async def view(means: Means, change: Change) -> View:
     Where somebody else drove the fleet since, that is in the view: who shows what runs may still show it.
     """
     try:
-        memory, wanted = _wished(means, change)
+        memory, wanted = wished(means, change)
         seen = await look(wanted, memory, means.links, means.clock, means.tell, known={})
-        memory, wanted = _wished(means, change)  # a run of this store that claimed meanwhile is no other driver
+        memory, wanted = wished(means, change)  # a run of this store that claimed meanwhile is no other driver
         named = one_name_each(wanted, seen.snapshot, memory)
         wanted, snapshot = named.desired, named.snapshot
         driver = other_driver(means.fleet, snapshot, memory, means.store.author)
@@ -70,11 +70,11 @@ async def view(means: Means, change: Change) -> View:
     return View(wanted, memory, snapshot, judged, plan, elsewhere, seen.answers)
 
 
-def _wished(means: Means, change: Change) -> tuple[Memory, Desired]:
+def wished(means: Means, change: Change) -> tuple[Memory, Desired]:
     """What the store remembers now, with `change` laid over it, and what that comes to."""
-    wished = lay_over(means.store.memory(means.fleet), change)
-    fresh_from = Generation(wished.memory.generation + 1)
-    return wished.memory, desired(wished, means.inventory, means.eligible, change, fresh_from)
+    overlaid = lay_over(means.store.memory(means.fleet), change)
+    fresh_from = Generation(overlaid.memory.generation + 1)
+    return overlaid.memory, desired(overlaid, means.inventory, means.eligible, change, fresh_from)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class InstanceLog:
 async def logs(means: Means, job: str, lines: int) -> tuple[View, tuple[InstanceLog, ...]]:
     """The last `lines` of every instance of `job`, newest epochs first within a replica; hosts that can't be asked
     are in the view's snapshot."""
-    memory, wanted = _wished(means, Change())
+    memory, wanted = wished(means, Change())
     gate = asyncio.Semaphore(LOGS_AT_ONCE)
 
     async def fetch(host: str, instance: InstanceName) -> InstanceLog:
