@@ -166,14 +166,31 @@ def heal(
 
 @app.command(cls=Command)
 def logs(
-    job: Job,
+    name: Annotated[str, typer.Argument(metavar="JOB|REPLICA", show_default=False)],
     inventory: Inventory = None,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=1, max=100_000, help="How many, of each instance.")] = 100,
-) -> int:
-    """Show the last lines of each instance of a job. Exits 4 where some could not be asked."""
-    from fleetctl.cli import commands
+    lines: Annotated[
+        int | None,
+        typer.Option("-n", "--lines", min=1, max=10_000, show_default=False,
+                     help="How many, the last ones of each instance; 100 unless --since or --previous tells how far."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", show_default=False,
+                     help="What came since then: 10m ago, or 2026-03-01T02:00 (local time)."),
+    ] = None,
+    previous: Annotated[
+        bool, typer.Option("--previous", help="What the run before the newest said, such as the one that crashed.")
+    ] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes, until Ctrl-C.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, of a documented shape.")] = False,
+) -> int:  # fmt: skip
+    """Show what programs said: of a job (web), a replica (web.1) or an instance (web.1@47), all hosts merged by time.
 
-    return commands.logs(job, inventory, lines)
+    Each line bears the time when it was read from its program. Changes nothing. Exits 4 where some could not be asked.
+    """
+    from fleetctl.cli import reading_logs
+
+    return reading_logs.logs(name, inventory, lines, since, previous=previous, goes_on=follow, as_json=json)
 
 
 @app.command(cls=Command)

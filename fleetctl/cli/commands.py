@@ -18,7 +18,6 @@ from fleetctl.cli.show_history import (
 )
 from fleetctl.cli.show_hosts import explained_json, explained_lines, hosts_json, hosts_lines
 from fleetctl.cli.show_instance import named_json, named_lines
-from fleetctl.cli.show_logs import all_asked, log_lines, unasked_lines
 from fleetctl.cli.show_plan import host_trouble_lines, plan_json, plan_lines
 from fleetctl.cli.show_status import status_json, status_lines
 from fleetctl.cli.tell import looking
@@ -30,7 +29,6 @@ from fleetctl.cli.wiring import (
     look,
     open_fleet,
     read_playbook,
-    tail,
     wished_by,
 )
 from fleetctl.clock import SystemClock
@@ -112,18 +110,6 @@ def hosts(named: Path | None, *, as_json: bool, explained: str | None = None) ->
     else:
         screen.show(explained_lines(view, explained, wall) if explained else hosts_lines(view, wall))
     return code
-
-
-def logs(job: str, named: Path | None, lines: int) -> ExitCode:
-    screen = Screen.standard()
-    with open_fleet(named) as fleet, looking(screen, len(fleet.inventory.hosts)) as tell:
-        view, found = asyncio.run(tail(fleet, job, lines, tell))
-    known = {wanted.name for wanted in view.desired.jobs} | {log.instance.job for log in found}
-    if job not in known:
-        raise UsageError(f"{job}: no such job in {view.desired.fleet}; known are: {', '.join(sorted(known)) or 'none'}")
-    screen.show(log_lines(found))
-    complain(line.text for line in unasked_lines(view))
-    return ExitCode.AS_WISHED if all_asked(view, found) else ExitCode.UNREACHED
 
 
 def history(named: Path | None, newest: int, *, as_json: bool) -> ExitCode:

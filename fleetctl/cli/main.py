@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
         code = ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001  # the one handler
         return print_error(error, as_json=as_json, debug=debug)
-    if code == ExitCode.INTERRUPTED:
+    if code == ExitCode.INTERRUPTED and words[:1] != ["logs"]:  # which Ctrl-C ends as a matter of course
         complain(["interrupted; the next run goes on from there"])
     return code
 

@@ -10,7 +10,7 @@ from fleetctl.errors import NotSupportedError
 
 _OPTIONS = """
 -f --forks -u --user -k --ask-pass -K --ask-become-pass -b --become -D --diff -v --verbose
---json --trust --lenient --follow
+--json --trust --lenient
 """
 _COMMANDS = "init exec copy inventory rollback endpoints"
 OPTIONS = frozenset(_OPTIONS.split())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -62,6 +61,7 @@ class Screen:
 
     def __init__(self, out: TextIO, *, terminal: bool) -> None:
         self.out, self.terminal = out, terminal
+        self.reader_gone = False
         self._console: Console | None = None
 
     @classmethod
@@ -85,10 +85,16 @@ class Screen:
     def document(self, content: Mapping[str, Any]) -> None:
         self._print(json.dumps(content, indent=2, ensure_ascii=True))
 
+    def record(self, content: Mapping[str, Any]) -> None:
+        """One of many: an object on a line of its own."""
+        self._print(json.dumps(content, ensure_ascii=True))
+
     def _print(self, text: str) -> None:
         """A reader that has gone (`| head`) stops no work that is under way: the rest is said to nobody."""
-        with suppress(BrokenPipeError):
+        try:
             print(text, file=self.out)
+        except BrokenPipeError:
+            self.reader_gone = True
 
     def console(self) -> Console:
         """Rich's, which a pipe never needs and so never imports."""

@@ -20,8 +20,10 @@ from fleetctl.config.inventory import load_inventory
 from fleetctl.config.patterns import match_remaining_hosts
 from fleetctl.config.playbook import load_playbook
 from fleetctl.engine import read
+from fleetctl.engine.follow import follow
 from fleetctl.engine.forget import forget
 from fleetctl.engine.links import Links
+from fleetctl.engine.logs import logs
 from fleetctl.engine.notify import last_failure
 from fleetctl.engine.run import Means, RunResult, run
 from fleetctl.engine.telling import hook_of
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
     from fleetctl.config.playbook import Playbook
     from fleetctl.engine.events import Tell
     from fleetctl.engine.links import HostLink
-    from fleetctl.engine.read import InstanceLog, View
+    from fleetctl.engine.logs import TellLog, Wanted
+    from fleetctl.engine.read import View
     from fleetctl.model.host import HostSpec
     from fleetctl.model.job import Digest
 
@@ -160,9 +163,9 @@ async def look(fleet: OpenFleet, change: Change, tell: Tell) -> View:
     return await read.view(fleet.means("look", tell), change)
 
 
-async def tail(fleet: OpenFleet, job: str, lines: int, tell: Tell) -> tuple[View, tuple[InstanceLog, ...]]:
-    """The last lines of each instance of `job`."""
-    return await read.logs(fleet.means("look", tell), job, lines)
+async def tell_logs(fleet: OpenFleet, wanted: Wanted, tell: Tell, tell_log: TellLog, *, goes_on: bool) -> None:
+    """What programs said; `goes_on`: and what they say, until it is cancelled."""
+    await (follow if goes_on else logs)(fleet.means("look", tell), wanted, tell_log)
 
 
 async def drive(fleet: OpenFleet, command: str, change: Change, tell: Tell, report: Report) -> RunResult:
@@ -197,4 +200,4 @@ async def forget_host(fleet: OpenFleet, host: str, tell: Tell, *, force: bool) -
 
 
 __all__ = ["OpenFleet", "chosen_inventory", "digest_of", "drive", "forget_host", "look", "open_fleet", "read_playbook",
-           "reopening_fleet", "tail", "wished_by"]  # fmt: skip
+           "reopening_fleet", "tell_logs", "wished_by"]  # fmt: skip

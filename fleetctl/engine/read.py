@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,12 +11,11 @@ from fleetctl.engine.record import forget_old_names
 from fleetctl.engine.refusing import refuse
 from fleetctl.engine.take_over import driven_elsewhere
 from fleetctl.engine.wishing import Change, desired, lay_over
-from fleetctl.errors import DrivenElsewhereError, FleetctlError
+from fleetctl.errors import DrivenElsewhereError
 from fleetctl.model.desired import Desired
-from fleetctl.model.log import LogQuery
 from fleetctl.model.memory import Memory
 from fleetctl.model.plan import Answer, Plan
-from fleetctl.model.replica import Generation, InstanceName
+from fleetctl.model.replica import Generation
 from fleetctl.model.snapshot import Snapshot
 from fleetctl.model.verdict import HostVerdict
 from fleetctl.plan.failures import not_overcome
@@ -27,9 +25,6 @@ from fleetctl.plan.verdicts import verdicts
 
 if TYPE_CHECKING:
     from fleetctl.engine.run import Means
-
-LOGS_LIMIT_S = 15.0
-LOGS_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,48 +70,3 @@ def wished(means: Means, change: Change) -> tuple[Memory, Desired]:
     overlaid = lay_over(means.store.memory(means.fleet), change)
     fresh_from = Generation(overlaid.memory.generation + 1)
     return overlaid.memory, desired(overlaid, means.inventory, means.eligible, change, fresh_from)
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceLog:
-    host: str
-    instance: InstanceName
-    lines: tuple[str, ...]
-    error: str = ""  # why its host could not be asked
-
-
-async def logs(means: Means, job: str, lines: int) -> tuple[View, tuple[InstanceLog, ...]]:
-    """The last `lines` of every instance of `job`, newest epochs first within a replica; hosts that can't be asked
-    are in the view's snapshot."""
-    memory, wanted = wished(means, Change())
-    gate = asyncio.Semaphore(LOGS_AT_ONCE)
-
-    async def fetch(host: str, instance: InstanceName) -> InstanceLog:
-        link = means.links.living(host)
-        if link is None:
-            return InstanceLog(host, instance, (), "its link was lost")
-        try:
-            async with gate, asyncio.timeout(LOGS_LIMIT_S):
-                return InstanceLog(host, instance, (await link.logs(instance, LogQuery(lines))).lines)
-        except FleetctlError as error:
-            return InstanceLog(host, instance, (), error.message)
-        except TimeoutError:
-            return InstanceLog(host, instance, (), f"no answer in {LOGS_LIMIT_S:.0f} s")
-
-    try:
-        seen = await look(wanted, memory, means.links, means.clock, means.tell, known={})
-        named = one_name_each(wanted, seen.snapshot, memory)
-        found = sorted(
-            (row.name.replica, -row.name.epoch, host, row.name)
-            for host, seen_host in named.snapshot.reachable().items()
-            for row in seen_host.report.instances
-            if row.name.job == job
-        )
-        fetched = await asyncio.gather(*(fetch(host, name) for _, _, host, name in found))
-    finally:
-        await means.links.close()
-    now = means.clock.now()
-    wanted, snapshot, memory = named.desired, named.snapshot, named.memory
-    judged = verdicts(wanted, snapshot, seen.answers, memory, now)
-    plan = make_plan(wanted, snapshot, judged, memory, now)
-    return View(wanted, memory, snapshot, judged, plan), tuple(fetched)

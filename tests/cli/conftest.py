@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetctl.cli import commands, driving
+from fleetctl.cli import commands, driving, reading_logs
 from fleetctl.cli.main import main
 from fleetctl.clock import SystemClock
 from fleetctl.model.memory import HostMemory, Wish
@@ -107,6 +107,7 @@ class Engine:
     logs: tuple = ()
     events: tuple = ()
     changes: list = field(default_factory=list)
+    wanted: list = field(default_factory=list)  # of logs
     kept: list = field(default_factory=list)  # what the history keeps of each run
     later: list = field(default_factory=list)  # results of several runs, before `result`
 
@@ -120,8 +121,12 @@ def engine(monkeypatch) -> Engine:
         stand_in.changes.append(change)
         return stand_in.view
 
-    async def tail(_fleet, _job, _lines, _tell):
-        return stand_in.view, stand_in.logs
+    async def tell_logs(_fleet, wanted, _tell, tell_log, *, goes_on):
+        stand_in.wanted.append((wanted, goes_on))
+        for event in stand_in.logs:
+            if isinstance(event, BaseException):
+                raise event
+            tell_log(event)
 
     async def drive(_fleet, _command, change, tell, report):
         stand_in.changes.append(change)
@@ -134,6 +139,6 @@ def engine(monkeypatch) -> Engine:
         return result
 
     monkeypatch.setattr(commands, "look", look)
-    monkeypatch.setattr(commands, "tail", tail)
+    monkeypatch.setattr(reading_logs, "tell_logs", tell_logs)
     monkeypatch.setattr(driving, "drive", drive)
     return stand_in

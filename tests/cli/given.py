@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from fleetctl.engine.events import ActionResult, Outcome
-from fleetctl.engine.read import InstanceLog, View
+from fleetctl.engine.logs import LogsFound, Said
+from fleetctl.engine.read import View
 from fleetctl.engine.run import RunResult
 from fleetctl.errors import ExitCode  # noqa: TC001
 from fleetctl.model.desired import Desired, WantedJob
@@ -158,8 +160,17 @@ def done(action: Upload | Start | AwaitReady | Stop, detail: str = "") -> Action
     return ActionResult(action, Outcome.DONE, detail)
 
 
-def log(name: str, host: str, *lines: str, error: str = "") -> InstanceLog:
-    return InstanceLog(host, InstanceName.parse(name), lines, error)
+LOCAL_NOON = datetime(2026, 3, 1, 12, 0).timestamp()  # noqa: DTZ001  (times are shown as local ones)
+
+
+def said(name: str, host: str, text: str | None, after_s: float = 0.0, **more: int) -> Said:
+    return Said(LOCAL_NOON + after_s, host, InstanceName.parse(name), more.pop("run", 1), text, **more)
+
+
+def asked(*instances: str, **unreachable: Unreachable) -> LogsFound:
+    """`asked("web.0@47 h1")`"""
+    pairs = (instance.split() for instance in instances)
+    return LogsFound(frozenset({"web"}), tuple((InstanceName.parse(name), host) for name, host in pairs), unreachable)
 
 
 CRASHING = instance(

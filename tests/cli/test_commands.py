@@ -277,7 +277,7 @@ def test_a_kept_inventory_that_is_gone_is_named(typed, here):
     assert "inv.yml" in refused.err
 
 
-# status, hosts, logs
+# status, hosts
 
 
 def test_status_where_all_is_well_ends_with_0(typed, engine):
@@ -327,22 +327,3 @@ def test_a_host_that_is_not_known_can_not_be_explained(typed, engine):
     assert refused.exit == 2
     assert "h33" in refused.err
     assert not engine.changes, "nobody was asked"
-
-
-def test_logs_of_all_instances_end_with_0(typed, engine):
-    engine.logs = (given.log("web.0@47", "h1", "one", "two"),)
-    shown = typed("logs", "web", "-i", "inv.yml", "-n", "2")
-    assert (shown.exit, shown.out, shown.err) == (0, "web.0@47 h1 | one\nweb.0@47 h1 | two\n", "")
-
-
-def test_logs_name_the_hosts_that_cant_be_asked_and_end_with_4(typed, engine):
-    engine.view = given.view()
-    shown = typed("logs", "web", "-i", "inv.yml")
-    assert shown.exit == 4
-    assert shown.err == "h3 can't be asked: no answer from 10.0.0.3 port 22 in 2 s\n"
-
-
-def test_logs_of_an_unknown_job_name_the_known_ones(typed, engine):
-    refused = typed("logs", "wbe", "-i", "inv.yml")
-    assert refused.exit == 2
-    assert refused.err.startswith("error: wbe: no such job in prod; known are: web\n")

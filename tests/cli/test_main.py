@@ -32,7 +32,7 @@ def test_the_version_is_told_without_importing_what_is_heavy(in_a_process):
         (["deploy", "web.yml", "--forks", "5"], "not supported yet: --forks"),
         (["deploy", "web.yml", "--forks=5"], "not supported yet: --forks"),
         (["deploy", "web.yml", "-b"], "not supported yet: -b"),
-        (["logs", "web", "--json"], "not supported yet: --json"),
+        (["heal", "--json"], "not supported yet: --json"),
         (["rollback", "web"], "not supported yet: rollback"),
         (["frobnicate"], "no such command 'frobnicate'"),
         (["deploy"], "missing argument 'PLAYBOOK'"),

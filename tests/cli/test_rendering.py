@@ -7,7 +7,7 @@ from datetime import datetime
 
 from fleetctl.cli.actions import result_lines
 from fleetctl.cli.screen import Screen
-from fleetctl.cli.show_logs import all_asked, log_lines, unasked_lines
+from fleetctl.cli.show_logs import log_line
 from fleetctl.cli.show_plan import plan_json, plan_lines
 from fleetctl.cli.show_run import is_worth_telling, notice_lines, run_lines
 from fleetctl.cli.show_status import status_json, status_lines
@@ -310,39 +310,15 @@ def test_only_a_run_that_did_nothing_and_found_all_well_is_not_worth_telling():
     assert is_worth_telling(given.result(ExitCode.DEGRADED))
 
 
-# logs
-
-
-def test_log_lines_say_who_said_them():
-    found = (given.log("web.1@47", "h3", "listening", "[red]GET /"), given.log("web.10@9", "h1"),
-             given.log("web.2@47", "h2", error="no answer in 15 s"))  # fmt: skip
-    assert (
-        in_a_pipe(log_lines(found))
-        == """\
-web.1@47 h3 | listening
-web.1@47 h3 | [red]GET /
-web.10@9 h1 | (nothing yet)
-web.2@47 h2 | (not read: no answer in 15 s)
-"""
-    )
-    assert not all_asked(given.well(), found)
-    assert all_asked(given.well(), found[:2])
-
-
-def test_hosts_that_cant_be_asked_are_named():
-    assert in_a_pipe(unasked_lines(given.view())) == "h3 can't be asked: no answer from 10.0.0.3 port 22 in 2 s\n"
-    assert not all_asked(given.view(), ())
-
-
 # anything at all
 
 
 def test_no_markup_and_no_control_character_of_a_host_reaches_the_terminal():
-    evil = (given.log("web.1@47", "h3", "[bold]\x1b]0;owned\x07 [/nope] :smile:"),)
-    for told in (in_a_pipe(log_lines(evil)), on_a_terminal(log_lines(evil))):
+    evil = [log_line(given.said("web.1@47", "h3", "[bold]\x1b]0;owned\x07 [/nope] :smile:"))]
+    for told in (in_a_pipe(evil), on_a_terminal(evil)):
         assert "[bold]\\x1b]0;owned\\x07 [/nope] :smile:" in told
 
 
 def test_a_long_line_is_not_broken_or_cut_on_a_terminal():
     long = "x" * 500
-    assert f"| {long}\n" in on_a_terminal(log_lines((given.log("web.1@47", "h3", long),)))
+    assert f"| {long}\n" in on_a_terminal([log_line(given.said("web.1@47", "h3", long))])
