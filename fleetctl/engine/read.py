@@ -19,6 +19,7 @@ from fleetctl.model.replica import Generation
 from fleetctl.model.snapshot import Snapshot
 from fleetctl.model.verdict import HostVerdict
 from fleetctl.plan.failures import not_overcome
+from fleetctl.plan.from_memory import taken_for_silent
 from fleetctl.plan.ownership import one_name_each, other_driver
 from fleetctl.plan.reconcile import make_plan
 from fleetctl.plan.verdicts import verdicts
@@ -58,10 +59,11 @@ async def view(means: Means, change: Change) -> View:
     memory = forget_old_names(means.fleet, named.memory, snapshot)
     now = means.clock.now()
     memory = replace(memory, failures=not_overcome(memory, snapshot, means.fleet, now))
-    judged = verdicts(wanted, snapshot, seen.answers, memory, now)
+    taken = taken_for_silent(snapshot)
+    judged = verdicts(wanted, taken, seen.answers, memory, now)
     if elsewhere is None:
-        refuse(wanted, snapshot, judged, memory)
-    plan = make_plan(wanted, snapshot, judged, memory, now)
+        refuse(wanted, taken, judged, memory)
+    plan = make_plan(wanted, taken, judged, memory, now)
     return View(wanted, memory, snapshot, judged, plan, elsewhere, seen.answers)
 
 

@@ -39,6 +39,7 @@ from fleetctl.model.replica import Generation, InstanceName
 from fleetctl.model.snapshot import Silence, Snapshot, Unreachable
 from fleetctl.model.verdict import HostVerdict
 from fleetctl.plan.failures import new_failures, not_overcome
+from fleetctl.plan.from_memory import taken_for_silent
 from fleetctl.plan.outcome import exit_code, newly_good
 from fleetctl.plan.ownership import one_name_each, other_driver, owes_a_claim, own_hosts, refuse_shared_roots
 from fleetctl.plan.reconcile import make_plan
@@ -196,8 +197,9 @@ class _Run:
         memory = wished.memory
         wanted = desired(wished, means.inventory, means.eligible, self.change, self.fresh_from)
         seen = await look(wanted, memory, means.links, means.clock, means.tell, known=self.lost, answers=self.answers)
-        self.lost, self.answers = seen.snapshot.unreachable(), seen.answers
-        named = one_name_each(wanted, seen.snapshot, memory)
+        taken = taken_for_silent(seen.snapshot)
+        self.lost, self.answers = taken.unreachable(), seen.answers
+        named = one_name_each(wanted, taken, memory)
         wanted, snapshot = named.desired, named.snapshot
         memory = forget_old_names(means.fleet, named.memory, snapshot)
         driver = other_driver(means.fleet, snapshot, memory, means.store.author)

@@ -159,6 +159,7 @@ class HostReport:
     instances: tuple[InstanceReport, ...] = ()
     reach: tuple[Reach, ...] = ()
     notes: tuple[str, ...] = ()
+    from_memory: str = ""  # why nothing can be ordered there: the file system of its root hangs
 
     def is_open_to(self, fleet: str) -> bool:
         """Whether its root belongs to that fleet, or to none yet."""

@@ -302,6 +302,8 @@ def _refusal(host: str, verb: str, refused: RefusedError) -> Exception:
             return WaitError(host, complaint.message, log=tuple(complaint.log), timed_out=timed_out)
         case protocol.MISMATCH:
             return HostError(host, f"the upload arrived damaged: {complaint.message}", hint="try again")
+        case protocol.ROOT_HANGS:
+            return HostError(host, complaint.message, hint=complaint.hint)
         case _:
             said = complaint.message or complaint.kind
             return HostError(host, f"refused to {verb}: {said}", hint=complaint.hint)

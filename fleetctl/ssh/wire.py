@@ -255,6 +255,7 @@ class Report(_Said):
     instances: Annotated[list[Row], Field(max_length=INSTANCES_MAX)]
     reach: Annotated[list[_Reach], Field(max_length=10_000)]
     notes: Annotated[list[Text], Field(max_length=1000)]
+    from_memory: Text = ""
 
     def report(self, *, agent: bool, address: str) -> HostReport:
         """`address` is where sshd saw us arrive, as the handshake told it."""
@@ -288,6 +289,7 @@ class Report(_Said):
             instances=instances,
             reach=_reach(self.reach),
             notes=tuple(self.notes),
+            from_memory=self.from_memory,
         )
 
 
