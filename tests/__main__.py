@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 REPOSITORY = Path(__file__).parents[1]
-LAYERS = ("unit", "property", "sim", "cli", "host", "ssh", "e2e")  # from arguments to real time, as they build up
+LAYERS = ("unit", "property", "sim", "cli", "host", "ssh", "e2e", "vm")  # from arguments to real time, as they build up
 LINT = (
     ("ruff", "check"),
     ("ruff", "format", "--check"),
@@ -41,8 +41,10 @@ BESIDE = {
     "host": (("test_[bfhnpuw]*", "test_status_whole"), ("test_chaos", "test_limits", "test_logs*", "test_survival")),
     "ssh": (("test_c*", "test_killed_*", "test_notify", "test_stopped", "test_take_over", "test_watch"),),
     "e2e": (("test_readme",), ("test_strange_*", "test_conformance", "test_load", "test_watch")),
+    "vm": (("test_boot*", "test_limits*"),),
 }
-SKIPPED = 3  # how tests.e2e.image ends where hosts can't be had
+SKIPPED = 3  # how tests.e2e.image and tests.vm.image end where hosts can't be had
+ON_AN_IMAGE = ("e2e", "vm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,11 @@ class Outcome:
 
 
 class Image:
-    """The test hosts' image, made beside the layers that need no hosts."""
+    """The image of a layer's hosts, made beside the layers that need no hosts."""
 
-    def __init__(self) -> None:
+    def __init__(self, layer: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.e2e.image"],
+            [sys.executable, "-m", f"tests.{layer}.image"],
             cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
@@ -125,16 +127,16 @@ def parts_of(layer: str) -> list[list[str]]:
     beside = [
         sorted(str(path) for pattern in part for path in folder.glob(f"{pattern}.py")) for part in BESIDE.get(layer, ())
     ]
-    if not beside:
+    if not any(beside):
         return [[str(folder)]]
     chosen = {path for part in beside for path in part}
-    return [sorted(str(path) for path in folder.rglob("test_*.py") if str(path) not in chosen), *beside]
+    return [sorted(str(path) for path in folder.rglob("test_*.py") if str(path) not in chosen), *filter(None, beside)]
 
 
 def layer(name: str, image: Image | None, *, soak: bool) -> Outcome:
     begun = time.monotonic()
     print(f"\n=== {name}", flush=True)
-    if name == "e2e" and image and (missing := image.missing()):
+    if image and (missing := image.missing()):
         return Outcome(name, missing[0], time.monotonic() - begun, missing[1])
     if name == "lint":
         passed = lint()
@@ -144,6 +146,17 @@ def layer(name: str, image: Image | None, *, soak: bool) -> Outcome:
         parts = [[f"tests/{name}"]] if soak else parts_of(name)
         passed = run(*((sys.executable, "-m", "pytest", "-q", *part, *choice) for part in parts), longest_s=longest_s)
     return Outcome(name, "passed" if passed else "FAILED", time.monotonic() - begun)
+
+
+def layers(chosen: list[str], *, soak: bool) -> list[Outcome]:
+    images = {name: Image(name) for name in ON_AN_IMAGE if name in chosen}
+    outcomes = []
+    for name in chosen:
+        if name in ("host", "ssh"):
+            for image in images.values():
+                image.missing()  # what measures real time does not share the cores with it
+        outcomes.append(layer(name, images.get(name), soak=soak))
+    return outcomes
 
 
 def main(arguments: list[str]) -> int:
@@ -158,12 +171,7 @@ def main(arguments: list[str]) -> int:
         return 2
     chosen = [name for name in there if name in asked or not asked]
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    image = Image() if "e2e" in chosen else None
-    outcomes = []
-    for name in chosen:
-        if name in ("host", "ssh") and image:
-            image.missing()  # what measures real time does not share the cores with it
-        outcomes.append(layer(name, image, soak=soak))
+    outcomes = layers(chosen, soak=soak)
     print("\n=== summary", *outcomes, sep="\n", flush=True)
     return int(any(outcome.word == "FAILED" for outcome in outcomes))
 
