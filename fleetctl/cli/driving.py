@@ -140,6 +140,8 @@ async def _drain(fleet: OpenFleet, host: str, first: Change, deadline_s: float) 
         goes_on=is_wished,
     )
     screen.show(drained_lines(host, ended, deadline_s, is_wished=is_wished()))
+    if ended.result.exit_code is ExitCode.YIELDED:
+        return ExitCode.YIELDED  # a newer fleetctl drives some host
     return ExitCode.DEGRADED if ended.blocked_by else ExitCode.AS_WISHED
 
 

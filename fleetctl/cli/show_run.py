@@ -26,7 +26,7 @@ _ENDS = {
     ExitCode.DEGRADED: ("degraded: needs a human", BAD),
     ExitCode.UNREACHED: ("as wished, but some hosts could not be reached", DOUBTFUL),
     ExitCode.USAGE: ("refused: nothing was touched", DOUBTFUL),
-    ExitCode.YIELDED: ("yielded: somebody else drives", DOUBTFUL),
+    ExitCode.YIELDED: ("yielded: somebody else, or a newer fleetctl, drives", DOUBTFUL),
     ExitCode.INTERRUPTED: ("interrupted", DOUBTFUL),
 }
 

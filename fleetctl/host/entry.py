@@ -315,7 +315,7 @@ def running(root: str):
 def refuse_newer(version: str, program) -> None:
     """What a newer fleetctl wrote here, an older one may misunderstand."""
     if parsed(version) > parsed(program["version"]):
-        message = "this host is driven by fleetctl %s; this is %s" % (version, program["version"])
+        message = "driven by fleetctl %s; this is %s" % (version, program["version"])
         raise Failure("newer", message, "install fleetctl %s or newer" % version)
 
 

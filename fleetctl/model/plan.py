@@ -120,6 +120,7 @@ class HeldKind(Enum):
     ORPHAN = "gone from its playbook"  # shown, not touched
     NOTICE = "notice"  # what the wish undoes: said, nothing is held
     COMMON_CAUSE = "common cause"  # one sign on many hosts: told, not acted upon
+    NEWER = "newer fleetctl"  # drives that host, and refuses this one there
 
 
 HARMLESS = frozenset(

@@ -176,6 +176,7 @@ class Silence(Enum):
     HOST_KEY = "host key"  # unknown or changed
     AGENT = "agent"  # logged in, but the host program could not be started or did not answer
     JUMP = "jump host"  # the host we pass through to it could not be passed: says nothing of it
+    NEWER = "newer fleetctl"  # logged in, and refused: a newer fleetctl drives it, and it is well
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,3 +210,7 @@ class Snapshot:
     def unreachable(self) -> dict[str, Unreachable]:
         """Sorted by name."""
         return {name: seen for name, seen in sorted(self.hosts.items()) if isinstance(seen, Unreachable)}
+
+    def refusing(self) -> dict[str, Unreachable]:
+        """Those that take no order from here, because a newer fleetctl drives them. Sorted by name."""
+        return {name: seen for name, seen in self.unreachable().items() if seen.silence is Silence.NEWER}

@@ -15,7 +15,7 @@ from fleetctl.model.host import HostSpec
 from fleetctl.model.memory import Memory
 from fleetctl.model.plan import AwaitReady, Plan, Start, Stop, Upload, Violation, step_key
 from fleetctl.model.replica import InstanceName, ReplicaName
-from fleetctl.model.snapshot import HostReport, InstanceReport, Phase, Reachable, Snapshot
+from fleetctl.model.snapshot import HostReport, InstanceReport, Phase, Reachable, Silence, Snapshot
 from fleetctl.model.verdict import Health, HostVerdict
 from fleetctl.plan.check_elsewhere import in_doubt, lost, missed
 from fleetctl.plan.check_failures import bad_start, is_left
@@ -143,7 +143,8 @@ class _Walk:
 
     def too_much_lost(self) -> Iterator[Violation]:
         names = {spec.name for spec in self.desired.inventory}
-        silent = [name for name in names if not isinstance(self.snapshot.hosts.get(name), Reachable)]
+        hosts = self.snapshot.hosts.items()
+        silent = names - {name for name, seen in hosts if isinstance(seen, Reachable) or seen.silence is Silence.NEWER}
         sick = [name for name, verdict in self.verdicts.items() if verdict.health is Health.BROKEN]
         bad, total = len({*silent, *(set(sick) & names)}), len(names)
         excess = 0 < len(silent) == total or (total >= 3 and bad / total >= 0.55)

@@ -20,13 +20,13 @@ TRIES_NEEDED = 3  # of this run, each a fresh connection, before silence counts 
 def answered(seen: Observation) -> bool | None:
     """Whether a host answered this run as it should; absent where this look can't tell.
 
-    A host that lets us in no more, or whose agent gives no report, did not answer. Too few tries tell nothing, and a
-    jump host that can't be passed tells nothing of what is behind it.
+    A host that lets us in no more, or whose agent gives no report, did not answer. Too few tries tell nothing, a
+    jump host that can't be passed tells nothing of what is behind it, and who refuses us for being older is well.
     """
     match seen:
         case Reachable():
             return True
-        case Unreachable(Silence.JUMP):
+        case Unreachable(Silence.JUMP | Silence.NEWER):
             return None
         case Unreachable(Silence.SILENT | Silence.REFUSED | Silence.HUNG, tries=tries):
             return False if tries >= TRIES_NEEDED else None

@@ -26,7 +26,7 @@ REASONS_TOLD = 3
 WHAT_MAX = 2000  # characters
 
 HOST, JOB, FLEET = "host", "job", "fleet"
-OF_HOSTS = (HeldKind.SUSPECT, HeldKind.CORDON)  # whose subject is a host wherever there is one of that name
+OF_HOSTS = (HeldKind.SUSPECT, HeldKind.CORDON, HeldKind.NEWER)  # whose subject is a host where there is one so named
 RULES = {HeldKind.TOO_MUCH_LOST: "too much lost", HeldKind.COMMON_CAUSE: "common cause"}
 
 

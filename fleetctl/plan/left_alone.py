@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetctl.model.plan import HeldKind
+from fleetctl.model.plan import Held, HeldKind
 from fleetctl.model.snapshot import Phase
 from fleetctl.plan.behind import is_left_behind, is_trusted
 from fleetctl.plan.leaving import truncated
@@ -33,13 +33,26 @@ def tell_what_is_left_alone(draft: Draft) -> None:
 
 def _tell_unknown(draft: Draft, copies: list[Copy]) -> None:
     scene = draft.scene
-    for host in sorted(host for host, standing in scene.standing.items() if standing is Standing.UNKNOWN):
+    draft.held += who_refuse_us(scene)
+    unknown = {host for host, standing in scene.standing.items() if standing is Standing.UNKNOWN}
+    for host in sorted(unknown - set(scene.snapshot.refusing())):
         there = [str(copy.name) for copy in copies if copy.host == host and copy.is_unknown]
         if there:
             draft.hold(host, HeldKind.SUSPECT, _why_suspect(scene, host, ", ".join(there)))
     for host in sorted(host for host, standing in scene.standing.items() if standing is Standing.FOREIGN):
         fleet = scene.report(host).report.fleet
         draft.hold(host, HeldKind.FAILED, f"{host}'s root belongs to the fleet {fleet!r}: nothing is done there")
+
+
+def who_refuse_us(scene: Scene) -> list[Held]:
+    """One for each host that a newer fleetctl drives, whatever runs there: it is theirs to heal."""
+    held = []
+    for host, seen in scene.snapshot.refusing().items():
+        copies = [copy for some in scene.copies.values() for copy in some if copy.host == host and copy.is_unknown]
+        names = ", ".join(str(copy.name) for copy in copies)
+        there = f": {names} there left alone, and not replaced" if names else ""
+        held.append(Held(host, HeldKind.NEWER, f"{host} is {seen.error}{there}; {seen.hint}"))
+    return held
 
 
 def _why_suspect(scene: Scene, host: str, there: str) -> str:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 def exit_code(
     plan: Plan, verdicts: Mapping[str, HostVerdict], snapshot: Snapshot, desired: Desired, *, failed: bool
 ) -> ExitCode:
-    """The first that applies of failed, degraded, unreached, as wished. `failed`: some operation of this run did."""
+    """The first that applies of yielded, failed, degraded, unreached, as wished. `failed`: some operation of this run
+    did. Yielded: a host refused us, because a newer fleetctl drives it; only who gives orders is refused."""
+    if snapshot.refusing():
+        return ExitCode.YIELDED
     if failed:
         return ExitCode.FAILED
     broken = any(verdict.health is Health.BROKEN for verdict in verdicts.values())

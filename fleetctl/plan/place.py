@@ -108,6 +108,8 @@ def _why_unfit(scene: Scene, board: Board, job: WantedJob, host: str) -> str:
     standing = scene.standing.get(host, Standing.UNKNOWN)
     if standing is Standing.FOREIGN:
         return "{n} of another fleet"
+    if host in scene.snapshot.refusing():
+        return "{n} driven by a newer fleetctl"
     if standing is not Standing.ORDERLY or host not in board.rooms:
         return "{n} lost" if standing is Standing.LOST else "{n} suspect"
     if verdict is not None and verdict.health is not Health.HEALTHY:

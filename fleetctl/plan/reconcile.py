@@ -11,7 +11,7 @@ from fleetctl.model.plan import Held, HeldKind, Plan
 from fleetctl.plan.behind import left_behind
 from fleetctl.plan.draft import Draft
 from fleetctl.plan.fence import fence
-from fleetctl.plan.left_alone import tell_what_is_left_alone
+from fleetctl.plan.left_alone import tell_what_is_left_alone, who_refuse_us
 from fleetctl.plan.missing import hold_homeless, place_missing
 from fleetctl.plan.rollout import replace_what_is_down, roll_forward
 from fleetctl.plan.running import keep_running
@@ -65,5 +65,5 @@ def _nothing(scene: Scene, excess: str) -> Plan:
         f"{excess}: that looks like a common cause, or our own network, so nothing is moved; "
         "if they are really gone: --force"
     )
-    held = Held(scene.desired.fleet, HeldKind.TOO_MUCH_LOST, reason)
-    return Plan(scene.generation, (), (held,), dict(sorted(scene.verdicts.items())), left_behind(scene))
+    held = (Held(scene.desired.fleet, HeldKind.TOO_MUCH_LOST, reason), *who_refuse_us(scene))
+    return Plan(scene.generation, (), held, dict(sorted(scene.verdicts.items())), left_behind(scene))

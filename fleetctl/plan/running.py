@@ -28,7 +28,11 @@ def keep_running(draft: Draft) -> None:
                 _keep(draft, job, replica, live, unknown)
             elif unknown:
                 draft.board.settle(replica, unknown[0].host)
-                draft.miss(job, replica, f"unknown: {unknown[0].host} is suspect")
+                draft.miss(job, replica, f"unknown: {unknown[0].host} {_why_unknown(draft.scene, unknown[0].host)}")
+
+
+def _why_unknown(scene: Scene, host: str) -> str:
+    return "is driven by a newer fleetctl" if host in scene.snapshot.refusing() else "is suspect"
 
 
 def _without_useless(draft: Draft, job: WantedJob, live: tuple[Copy, ...]) -> tuple[Copy, ...]:

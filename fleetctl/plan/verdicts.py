@@ -89,12 +89,14 @@ def _by_question(answer: Answer) -> tuple[Question, str]:
 def too_much_lost(desired: Desired, verdicts: Mapping[str, HostVerdict], snapshot: Snapshot) -> str:
     """Why the inventory, seen whole, is too bad to be true, or nothing: then it is we, or a common cause, that broke.
 
+    A host that refuses us for being older did answer.
     Says so with `desired.force` too: whether to act all the same is the plan's decision.
     """
     names = sorted({host.name for host in desired.inventory})
     if not names:
         return ""
-    silent = [name for name in names if not isinstance(snapshot.hosts.get(name), Reachable)]
+    answered = {*snapshot.reachable(), *snapshot.refusing()}
+    silent = [name for name in names if name not in answered]
     broken = [name for name in names if name not in silent and _is_broken(verdicts.get(name))]
     bad, total = len(silent) + len(broken), len(names)
     if len(silent) == total:
@@ -160,7 +162,7 @@ def _began(verdict: HostVerdict, known: HostMemory | None) -> Instant:
 def _company(snapshot: Snapshot, memory: Memory) -> dict[str, str]:
     """By host: that others fell silent with it, in the same way and within ten minutes."""
     told = {}
-    for silence in Silence:
+    for silence in (Silence.SILENT, Silence.REFUSED, Silence.HUNG):
         since = {
             name: known.silent_since
             for name, seen in snapshot.unreachable().items()
@@ -186,10 +188,12 @@ def _judge_report(report: HostReport, case: _Case, fleet: str) -> _Belief:
 
 def _judge_silence(seen: Unreachable, case: _Case) -> _Belief:
     """`lost` takes a layer that may mean death, three tries, and somebody's word or lasting silence; all else is
-    `suspect`."""
+    `suspect`, but a host that lives and refuses us for being older."""
     if case.flaps:
         return _Belief(Health.SUSPECT, Sign.FLAPPING, FLAPPING)
     silence, living = seen.silence, signs_of_life(seen.silence, case.answers)
+    if silence is Silence.NEWER:
+        return _Belief(Health.HEALTHY, Sign.NONE, f"it is {seen.error}, and takes no order from here")
     sign = Sign(silence.value)
     match silence:
         case Silence.JUMP:

@@ -35,6 +35,7 @@ LINKED_S = 95.0  # the host allows itself 90, most of it for a slow disk and a s
 NOISE_BYTES_MAX = 1024 * 1024
 HANDSHAKE_BYTES_MAX = 64 * 1024
 
+_NEWER = "newer"  # the kind of error of a host that a newer fleetctl drives
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # a shell's exit status
 
 
@@ -118,7 +119,7 @@ async def open_program(connection: Connection, source: bytes, request: dict[str,
 
 
 async def link(connection: Connection, *, mode: Mode, fleet: str) -> Linkage:
-    """Steps 1 to 5 of the handshake. Raises UnreachableError with Silence.AGENT."""
+    """Steps 1 to 5 of the handshake. Raises UnreachableError with Silence.AGENT or, in `drive` alone, Silence.NEWER."""
     host, ours = connection.host, bundle()
     request = {
         "mode": mode,
@@ -171,7 +172,8 @@ async def _object(channel: LineChannel) -> Any:
 
 
 def _complained(host: HostSpec, complaint: Complaint) -> UnreachableError:
-    return UnreachableError(host.name, Silence.AGENT, complaint.message, hint=complaint.hint)
+    silence = Silence.NEWER if complaint.kind == _NEWER else Silence.AGENT
+    return UnreachableError(host.name, silence, complaint.message, hint=complaint.hint)
 
 
 async def _explain_early_end(host: HostSpec, channel: LineChannel, reason: str) -> NoReturn:

@@ -6,6 +6,7 @@ The one place that knows the host program's protocol. It decides nothing and rep
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -55,6 +56,7 @@ class Link:
     def __init__(self, host: HostSpec, access: Access, connection: Connection, linkage: bootstrap.Linkage) -> None:
         self.host = host
         self.root = linkage.hello.root
+        self._notes = linkage.hello.notes(bootstrap.bundle().version)
         self.agent = linkage.by == "agent"  # else only files are read
         self.address = host.peer_address or linkage.hello.address or host.address
         self._access = access
@@ -84,7 +86,8 @@ class Link:
         """All there is to know about the host."""
         said = await self._ask(wire.Observed, "observe", OBSERVE_S)
         try:
-            return said.report.report(agent=self.agent, address=self.address)
+            report = said.report.report(agent=self.agent, address=self.address)
+            return replace(report, notes=(*report.notes, *self._notes))
         except wire.GarbledError as error:
             raise HostError(self.host.name, f"its report can't be understood: {error}") from None
 

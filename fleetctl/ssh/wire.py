@@ -40,6 +40,7 @@ ARTIFACTS_MAX = 100_000
 EVENTS_MAX = 1_000
 PATH_BYTES_MAX = 4096  # Linux's PATH_MAX
 
+_VERSION = re.compile(r"\d{1,9}(\.\d{1,9})*", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # all but tab
 
 
@@ -105,6 +106,18 @@ class Hello(_Said):
     send: bool
     running: Running | None = None
     error: Complaint | None = None
+
+    def notes(self, ours: str) -> tuple[str, ...]:
+        """For who only looks: whoever gives orders is refused there."""
+        theirs = self.running.version if self.running else ""
+        if not _VERSION.fullmatch(theirs) or _numbers(theirs) <= _numbers(ours):
+            return ()
+        refused = f"it is driven by fleetctl {theirs}; this is {ours}, and can order nothing there"
+        return (f"{refused}; install fleetctl {theirs} or newer",)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
 
 
 class Linked(_Said):

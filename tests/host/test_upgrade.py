@@ -55,7 +55,7 @@ def test_an_older_fleetctl_is_told_which_version_to_install(host, living):
     old = host.connect(version="0.1.0")
     assert old.hello["error"] == {
         "kind": "newer",
-        "message": "this host is driven by fleetctl 0.3.0; this is 0.1.0",
+        "message": "driven by fleetctl 0.3.0; this is 0.1.0",
         "hint": "install fleetctl 0.3.0 or newer",
     }
     assert old.process.wait(20) == 1

@@ -34,7 +34,10 @@ NOW = Instant(1000.0)
 DEAD = (Silence.SILENT, Silence.REFUSED, Silence.HUNG)
 
 unreachables = st.builds(
-    Unreachable, st.sampled_from(list(Silence)), error=st.just("no answer"), tries=st.integers(0, 4)
+    Unreachable,
+    st.sampled_from([silence for silence in Silence if silence is not Silence.NEWER]),
+    error=st.just("no answer"),
+    tries=st.integers(0, 4),
 )
 questions = st.builds(
     Question,
@@ -148,6 +151,15 @@ def test_fewer_tries_never_make_a_host_lost(seen, said, known):
 @given(reports, answers, memories)
 def test_a_host_that_answers_is_never_lost(seen, said, known):
     assert health(seen, said, known) is not Health.LOST
+
+
+@SHORT
+@given(answers, memories)
+def test_a_host_that_refuses_us_for_being_older_is_never_lost_nor_broken(said, known):
+    """And suspect only where it came and went before."""
+    seen = Unreachable(Silence.NEWER, "driven by fleetctl 0.3.0; this is 0.1.0", 1)
+    verdict = judge(seen, said, known)
+    assert verdict.health is Health.HEALTHY or verdict.sign is Sign.FLAPPING
 
 
 @SHORT

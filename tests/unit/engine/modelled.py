@@ -61,6 +61,7 @@ MESSAGE_S = 0.001
 
 # How a host is reached: by us, by its peers, at its programs' ports.
 UP, KILLED, CUT, PAUSED, REFUSED, LOCKED = "up", "killed", "cut", "paused", "refused", "lets nobody log in"
+NEWER = "driven by a newer fleetctl"
 ONLY_PEERS = "only its peers reach it"
 SILENCES = {
     KILLED: (2.0, Silence.SILENT),
@@ -69,7 +70,9 @@ SILENCES = {
     PAUSED: (3.0, Silence.HUNG),
     REFUSED: (0.001, Silence.REFUSED),
     LOCKED: (0.01, Silence.LOGIN),
+    NEWER: (0.05, Silence.NEWER),
 }
+REFUSALS = {Silence.NEWER: "driven by fleetctl 0.3.0; this is 0.1.0"}
 
 
 class KilledError(BaseException):
@@ -497,10 +500,11 @@ class ModelFleet:
             raise UnreachableError(host.name, Silence.SILENT, "no machine has this address")
         if machine.state != UP:
             takes_s, silence = SILENCES[machine.state]
-            if machine.state == LOCKED:
+            if machine.state in (LOCKED, NEWER):
                 on_banner()
             await asyncio.sleep(takes_s)
-            raise UnreachableError(host.name, silence, silence.value)
+            hint = "install fleetctl 0.3.0 or newer" if machine.state == NEWER else ""
+            raise UnreachableError(host.name, silence, REFUSALS.get(silence, silence.value), hint=hint)
         on_banner()
         await asyncio.sleep(0.05)
         return ModelLink(machine)

@@ -24,6 +24,7 @@ NOW = Instant(5000.0)
 NOTHING_KNOWN = HostMemory()
 READY_BEFORE = HostMemory(instances=(instance("web.0@3"),))
 DEAD = (Silence.SILENT, Silence.REFUSED, Silence.HUNG)
+ILL = [silence for silence in Silence if silence is not Silence.NEWER]
 
 
 def heard(
@@ -184,7 +185,7 @@ def test_too_much_lost_is_all_hosts_or_55_percent_of_three_or_more(hosts, silent
     assert bool(too_much_lost(fleet.desired(), fleet.verdicts(), fleet.snapshot())) is too_much
 
 
-@pytest.mark.parametrize("silence", list(Silence))
+@pytest.mark.parametrize("silence", ILL)
 def test_any_sign_counts_towards_too_much(silence):
     fleet = Fleet.of(*names(3))
     fleet.doubt("h1", "h2", silence=silence)
@@ -210,7 +211,7 @@ def test_a_host_gone_from_the_inventory_counts_on_neither_side():
 # signs
 
 
-@pytest.mark.parametrize("silence", list(Silence))
+@pytest.mark.parametrize("silence", ILL)
 def test_a_silence_of_any_layer_is_its_own_sign(silence):
     assert judge(silence, heard(Said.NO)).sign.value == silence.value
 
