@@ -63,7 +63,7 @@ def test_it_gets_the_message_on_standard_input_and_the_fleets_name(hook, tmp_pat
 
 
 def test_no_message_and_no_command_shows_in_a_list_of_processes(hook, tmp_path):
-    one = hook("open('pid', 'w').write(str(os.getppid())); os.rename('pid', 'watcher'); time.sleep(60)", limit_s=5.0)
+    one = hook("open('pid', 'w').write(str(os.getppid())); os.rename('pid', 'watcher'); time.sleep(600)", limit_s=20.0)
     assert one.send("the secret is out")
     awaited((tmp_path / "watcher").exists)
     watcher = Path("/proc") / (tmp_path / "watcher").read_text() / "cmdline"
@@ -105,12 +105,11 @@ def test_one_that_hangs_is_killed_with_all_that_it_started(hook, tmp_path):
         "child = os.fork()\n"
         "if not child: time.sleep(600)\n"
         "open('pids', 'w').write(f'{os.getpid()} {child}'); os.rename('pids', 'both'); time.sleep(600)",
-        limit_s=1.5,
+        limit_s=5.0,
     )
-    began = time.monotonic()
     assert one.send("{}")
-    assert time.monotonic() - began < 1.0, "the run does not wait for it"
-    assert ending(tmp_path)["how"] == "killed after 1.5 s"
+    assert not (tmp_path / "notify-prod.json").exists(), "the run does not wait for its end"
+    assert ending(tmp_path)["how"] == "killed after 5 s"
     for pid in (tmp_path / "both").read_text().split():
         awaited(lambda pid=pid: is_gone(int(pid)))
 
@@ -120,7 +119,7 @@ def test_what_it_leaves_behind_has_the_same_time(hook, tmp_path):
         "child = os.fork()\n"
         "if child: open('pid', 'w').write(str(child)); os.rename('pid', 'left'); os._exit(0)\n"
         "time.sleep(600)",
-        limit_s=1.5,
+        limit_s=6.0,
     )
     assert one.send("{}")
     assert ending(tmp_path)["how"] == "exit 0", "it ended well, and that is told at once"
@@ -180,7 +179,8 @@ def test_a_file_that_says_nothing_sensible_tells_nothing(tmp_path, text):
 
 def test_it_outlives_whoever_sent_it_and_holds_none_of_his_files(hook, tmp_path):
     """As in cron, which waits until nobody has its pipe any more."""
-    (tmp_path / "hook.py").write_text("import os, time\ntime.sleep(1)\nopen('done', 'w')\n")
+    waits = "while not os.path.exists('go'): time.sleep(0.02)"
+    (tmp_path / "hook.py").write_text(f"import os, time\n{waits}\nopen('done', 'w')\n")
     read, write = os.pipe()
     sender = os.fork()
     if not sender:
@@ -192,6 +192,7 @@ def test_it_outlives_whoever_sent_it_and_holds_none_of_his_files(hook, tmp_path)
     assert os.read(read, 1) == b"", "nobody holds the pipe"
     os.close(read)
     assert not (tmp_path / "done").exists()
+    (tmp_path / "go").touch()
     os.waitpid(sender, 0)
     awaited((tmp_path / "done").exists)
     assert ending(tmp_path)["how"] == "exit 0"
