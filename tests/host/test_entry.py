@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.driven import HERE, Host, RefusedError, descriptors, wait_until
+from tests.host.driven import HERE, LIMIT_S, Host, RefusedError, descriptors, wait_until
 
 
 def tree(root: Path) -> dict[str, tuple[int, int, bytes]]:
@@ -146,7 +146,7 @@ def test_a_root_that_can_not_be_made_is_refused_with_the_remedy(tmp_path, python
     link = host.connect()
     assert link.hello["error"]["kind"] == "root"
     assert "fleet_root" in link.hello["error"]["hint"]
-    assert link.process.wait(20) == 1
+    assert link.process.wait(LIMIT_S) == 1
     host.kill_everything()
 
 
@@ -196,7 +196,7 @@ def test_an_agent_that_is_slow_to_say_hello_is_waited_for(tmp_path):
                 return not nobody_listens
 
         heard = agent.submit(say_hello)
-        connection = entry_module().greeted(str(tmp_path), 2.0, "d")
+        connection = entry_module().greeted(str(tmp_path), LIMIT_S, "d")
         assert heard.result(), "it was still listened to"
         assert connection is not None
         connection.close()
@@ -222,7 +222,7 @@ def test_a_link_ends_when_its_agent_does(host):
     link = host.connect()
     link.ask("observe")
     host.kill_agent()
-    assert link.process.wait(20) == 0
+    assert link.process.wait(LIMIT_S) == 0
 
 
 def test_nothing_of_ours_keeps_a_session_alive(host):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.host import fuse
-from tests.host.driven import Host, RefusedError, lives, wait_until
+from tests.host.driven import LIMIT_S, Host, RefusedError, lives, wait_until
 
 
 @pytest.fixture
@@ -93,6 +93,6 @@ def test_a_hung_root_without_an_agent_is_refused_with_the_remedy(hangable, mount
     assert link.hello["error"]["kind"] == "root"
     assert "its file system hangs" in link.hello["error"]["message"]
     assert "findmnt" in link.hello["error"]["hint"]
-    assert link.process.wait(20) == 1
+    assert link.process.wait(LIMIT_S) == 1
     mount.answer_again()
     wait_until(lambda: hangable.row("web.0@1")["phase"] == "ready")

@@ -23,18 +23,25 @@ def python(oldest_python):
 
 
 def given_out_again(pid: int) -> int:
-    """A process of ours that has this number, which is free."""
+    """A process of ours that has this number, which is free. Whatever begins after it has a new number again."""
+    before = LAST_PID.read_text() if LAST_PID.exists() else ""
     for _ in range(TRIES):
         try:
             LAST_PID.write_text(str(pid - 1))
         except OSError:
             pytest.skip("nobody lets us choose a pid here")
         found = os.spawnv(os.P_NOWAIT, "/bin/sleep", ["sleep", "1000"])
+        LAST_PID.write_text(before)  # or tests beside this one would see their dead live again
         if found == pid:
             return found
         os.kill(found, signal.SIGKILL)
         os.waitpid(found, 0)
     raise AssertionError(f"{pid} was never free")
+
+
+def awaited_lines(host, name: str) -> list[str]:
+    """What it has said: ready it may be before it said anything."""
+    return wait_until(lambda: host.lines(name), f"a word of {name}")
 
 
 def test_a_number_that_was_given_out_again_gets_no_signal_and_its_record_is_closed(host):
@@ -99,7 +106,8 @@ def test_the_supervisor_is_killed_as_soon_as_it_is_there_and_the_agent_takes_its
         assert (row["pid"], row["restarts"]) == (before["pid"], 0)
     host.run("web.1@1", "ulimit -Sn; exec sleep 1000")
     host.ready("web.1@1")
-    assert host.lines("web.1@1") == host.lines("web.0@1"), "the agent's own limits are not handed on"
+    said = [awaited_lines(host, name) for name in ("web.0@1", "web.1@1")]
+    assert said[0] == said[1], "the agent's own limits are not handed on"
 
 
 def test_starts_while_nurseries_are_killed_make_one_program_each(host):
@@ -110,7 +118,7 @@ def test_starts_while_nurseries_are_killed_make_one_program_each(host):
             os.kill(host.nursery_pid(), signal.SIGKILL)
     for name in names:
         row = host.ready(name)
-        assert len(host.lines(name)) == 1 + row["restarts"] == 1
+        assert len(awaited_lines(host, name)) == 1 + row["restarts"] == 1
     wait_until(lambda: len(host.shims()) == len(names), "a second one of an instance gives up")
 
 
@@ -127,7 +135,7 @@ def test_two_links_that_order_the_same_start_at_once_make_one_program(host):
         links[1].ask("start", **other)
     assert caught.value.kind == "exists"
     assert caught.value.error["instance"]["pid"] == pid, "it says what runs already"
-    assert host.lines("web.0@1") == ["begun"]
+    assert awaited_lines(host, "web.0@1") == ["begun"]
     assert len(host.shims()) == 1
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.host.driven import RefusedError, free_port, lives, wait_until
+from fleetctl.host.loop import boottime
+from tests.host.driven import LIMIT_S, RefusedError, Waited, free_port, lives, wait_until
 
 SERVER = """
 import http.server, sys
@@ -62,7 +65,7 @@ def test_a_program_is_started_becomes_ready_and_stops(host):
     assert row["phase"] == "ready"
     assert row["ever_ready"]
     assert lives(row["pid"])
-    assert host.lines("web.0@1") == ["hello"]
+    host.until("web.0@1", lambda _: host.lines("web.0@1") == ["hello"])
     host.stop("web.0@1", "the test is over")
     ended = host.stopped("web.0@1")
     assert (ended["phase"], ended["wanted"], ended["pid"]) == ("stopped", "stop", None)
@@ -84,9 +87,8 @@ def test_an_http_probe_decides_about_ready_and_unready(host):
     pid = host.ready("web.0@1", for_s=0.2)["pid"]
     bad = host.folder("web.0@1") / "run" / "bad"
     bad.touch()
-    row = host.until("web.0@1", lambda row: row["phase"] == "unready")
+    row = host.until("web.0@1", lambda row: row["phase"] == "unready" and "answered 503" in row["reason"])
     assert row["ready_for_s"] is None
-    assert "answered 503" in row["reason"]
     bad.unlink()
     row = host.ready("web.0@1")
     assert (row["pid"], row["restarts"]) == (pid, 0)
@@ -126,14 +128,16 @@ def test_a_stop_asks_the_whole_tree_and_nothing_of_it_is_left(host):
 
 
 def test_what_ignores_sigterm_is_killed_at_the_grace_and_the_status_says_so(host):
-    script = "trap '' TERM; setsid sh -c \"trap '' TERM; while :; do sleep 1; done\" & while :; do sleep 1; done"
+    on = "while :; do sleep 1; done"
+    script = f"trap '' TERM; setsid sh -c \"trap '' TERM; echo up; {on}\" & {on}"
     host.run("web.0@1", script, stop={"signal": "TERM", "timeout_s": 1.0})
-    row = host.ready("web.0@1", for_s=0.3)
+    host.until("web.0@1", lambda _: host.lines("web.0@1") == ["up"])
+    row = host.ready("web.0@1")
     began = time.monotonic()
     host.stop("web.0@1")
     ended = host.stopped("web.0@1")
     took = time.monotonic() - began
-    assert 1.0 <= took < 6.0
+    assert 1.0 <= took < 20.0
     assert ended["last_exit"] == "killed by SIGKILL"
     assert "killed" in ended["reason"]
     assert not lives(row["pid"])
@@ -143,10 +147,12 @@ def test_what_ignores_sigterm_is_killed_at_the_grace_and_the_status_says_so(host
 def test_a_chain_that_forks_and_changes_session_ends_too(host):
     host.start("web.0@1", [sys.executable, "-c", FORKER], stop={"signal": "TERM", "timeout_s": 0.2})
     wait_until(lambda: any("FORKER" in c or "os.setsid()" in c for c in host.processes().values()))
-    began = time.monotonic()
-    host.stop("web.0@1")
-    host.stopped("web.0@1")
-    assert time.monotonic() - began < 0.2 + 2.0, "the whole tree is gone within 2 s of the kill at the grace"
+    with Waited(host.agent_pid(), host.shim_pid("web.0@1")) as waited:
+        began = time.monotonic()
+        host.stop("web.0@1")
+        host.stopped("web.0@1")
+        took_s = time.monotonic() - began - waited.seconds
+    assert took_s < 0.2 + 2.0, "the whole tree is gone within 2 s of the kill at the grace, of those that had a core"
     assert not [command for command in host.processes().values() if "os.setsid()" in command]
 
 
@@ -204,8 +210,12 @@ def test_the_stop_signal_is_the_specs_and_notice_comes_first(host):
 
 
 def fetched(port: int) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
-        return answer.read()
+    """The page; b"" where nobody serves it any more."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=LIMIT_S) as answer:
+            return answer.read()
+    except (ConnectionError, http.client.HTTPException, urllib.error.URLError):
+        return b""
 
 
 def test_between_notice_and_signal_a_program_serves_on(host):
@@ -213,19 +223,19 @@ def test_between_notice_and_signal_a_program_serves_on(host):
     stop = {"signal": "TERM", "timeout_s": 20.0, "drain_s": 1.5}
     host.start("web.0@1", server(port), ports={"http": port}, ready=http_ready(port), stop=stop)
     pid = host.ready("web.0@1")["pid"]
-    began = time.monotonic()
+    noticed = boottime()
     row = host.stop("web.0@1", "make room")
     assert (row["phase"], row["pid"], row["ready_for_s"]) == ("stopping", pid, None)
     assert (host.folder("web.0@1") / "notice").read_text() == "make room\n"
     served = 0
-    while time.monotonic() - began < 1.2:
-        assert fetched(port) == b"here"
+    while fetched(port) == b"here":
         served += 1
         time.sleep(0.05)
-    assert served > 5
+    assert served > 0
+    assert boottime() - noticed >= 1.5, "whoever asked it until then had an answer"
     ended = host.stopped("web.0@1")
-    assert 1.5 <= time.monotonic() - began < 6.0
     assert ended["last_exit"] == "killed by SIGTERM"
+    assert float(host.record("web.0@1").ended_at) - noticed < 20.0
 
 
 def test_a_program_that_ends_during_its_drain_is_stopped_at_once(host):
@@ -247,13 +257,14 @@ def test_what_a_program_leaves_behind_in_its_drain_is_asked_at_once(host):
 
 
 def test_the_grace_begins_when_the_drain_is_over(host):
-    script = "trap '' TERM; while :; do sleep 0.1; done"
+    script = "trap '' TERM; echo up; while :; do sleep 0.1; done"
     host.run("web.0@1", script, stop={"signal": "TERM", "timeout_s": 1.0, "drain_s": 1.0})
+    host.until("web.0@1", lambda _: host.lines("web.0@1") == ["up"])
     host.ready("web.0@1")
     began = time.monotonic()
     host.stop("web.0@1")
     assert host.stopped("web.0@1")["last_exit"] == "killed by SIGKILL"
-    assert 2.0 <= time.monotonic() - began < 7.0
+    assert 2.0 <= time.monotonic() - began < 20.0
 
 
 def test_a_stop_during_the_backoff_needs_no_drain(host):
@@ -271,7 +282,8 @@ def test_a_drain_that_is_no_duration_is_refused(host, drain_s):
 
 
 def test_a_program_that_ends_is_restarted_with_backoff(host):
-    host.run("web.0@1", "echo run; exit 42")
+    for_ever = {"backoff_min_s": 0.05, "backoff_max_s": 1000.0, "reset_s": 600.0, "alarm_exits": 5, "alarm_s": 600.0}
+    host.run("web.0@1", "echo run; exit 42", restart=for_ever)
     row = host.until("web.0@1", lambda row: row["restarts"] >= 3)
     assert row["last_exit"] == "exited 42"
     row = host.until("web.0@1", lambda row: row["problem"])
@@ -327,7 +339,9 @@ def test_a_port_that_something_else_holds_is_named_with_its_pid(host):
     port = free_port()
     host.start("other.0@1", server(port), ports={"http": port}, ready=http_ready(port))
     holder = host.ready("other.0@1")["pid"]
-    host.start("web.0@1", server(port), ports={"http": port}, ready=http_ready(port, path="/never"))
+    wants_it = "import socket, sys\nsocket.create_server(('127.0.0.1', int(sys.argv[1])))"  # and soon: within a second
+    argv = [sys.executable, "-I", "-S", "-c", wants_it, str(port)]
+    host.start("web.0@1", argv, ports={"http": port}, ready=http_ready(port, path="/never"))
     with pytest.raises(RefusedError) as caught:
         host.ready("web.0@1")
     assert caught.value.kind == "failed"

@@ -59,9 +59,12 @@ def test_a_claim_of_a_host_that_changed_meanwhile_is_refused(host):
 
 
 def test_readiness_and_facts_do_not_change_the_serial_but_an_end_does(host):
-    host.run("web.0@1", "while [ ! -e go ]; do sleep 0.02; done; exit 1", min_healthy_s=0.3)
+    asked = {"kind": "command", "argv": ["test", "-e", "well"], "interval_s": 0.1, "timeout_s": 20.0}
+    asked.update(failures=1, successes=1, grace_s=0.0)
+    host.run("web.0@1", "while [ ! -e go ]; do sleep 0.02; done; exit 1", ready=asked)
     host.until("web.0@1", lambda row: row["phase"] == "starting" and row["pid"])
     serial = host.report()["serial"]
+    (host.folder("web.0@1") / "run" / "well").touch()
     host.ready("web.0@1")
     assert host.report()["serial"] == serial
     (host.folder("web.0@1") / "run" / "go").touch()
@@ -141,7 +144,7 @@ def test_a_stop_right_after_the_start_leaves_nothing(host):
         stopped = link.send("stop", reason="at once", **order)
         link.answer(started)
         link.answer(stopped)
-        host.stopped(name, timeout_s=15)
+        host.stopped(name)
     assert not [command for command in host.processes().values() if "sleep 1000" in command]
 
 

