@@ -81,5 +81,5 @@ class ComposeHosts:
     async def kill_agent(self, host: str) -> None:
         """The one of this promise's root."""
         find = f"grep -lsazxF agent /proc/[0-9]*/cmdline | xargs grep -lsazxF {self.root} | cut -d/ -f3"
-        (pid,) = self.machines.exec(TURN[host], "sh", "-c", find).split()
-        self.machines.kill_pid(TURN[host], int(pid))
+        agent, *_its_forks = sorted(map(int, self.machines.exec(TURN[host], "sh", "-c", find).split()))
+        self.machines.kill_pid(TURN[host], agent)

@@ -64,8 +64,8 @@ class EmbeddedHosts:
         await self.fleet.host(host).start()
 
     async def kill_agent(self, host: str) -> None:
-        (pid,) = (found.pid for found in processes_under(self.fleet.host(host).folder) if _is_agent(found.pid))
-        os.kill(pid, signal.SIGKILL)
+        agents = [found for found in processes_under(self.fleet.host(host).folder) if _is_agent(found.pid)]
+        os.kill(min(agents, key=lambda found: found.started).pid, signal.SIGKILL)  # the others are its forks
 
 
 def _is_agent(pid: int) -> bool:

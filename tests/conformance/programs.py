@@ -12,7 +12,7 @@ _SAYS = "echo hello from $FLEETCTL_REPLICA; "
 _SERVES = 'exec python3 -m http.server "$FLEETCTL_PORT_HTTP" --bind "$FLEETCTL_ADDRESS" > /dev/null 2>&1'
 _SCRIPTS = {
     Program.SERVES: _SAYS + _SERVES,
-    Program.SERVES_LATE: f"{_SAYS}sleep 1; {_SERVES}",
+    Program.SERVES_LATE: f"{_SAYS}sleep 5; {_SERVES}",
     Program.NEVER_READY: f"{_SAYS}exec sleep 1000",
 }
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 WEB, NEWER = InstanceName.parse("web.0@1"), InstanceName.parse("web.0@2")
 ME, SOMEBODY = "me@here", "somebody@elsewhere"
-SOON_S = 20.0  # for what happens within a second where the machine is not busy
+SOON_S = 60.0  # for what happens within a second where the machine is not busy
 
 PROMISES: list[Promise] = []
 
@@ -384,7 +384,7 @@ async def a_gate_that_is_not_passed_in_time_says_so_with_the_last_lines(hosts):
         web = Web(hosts, link, Program.NEVER_READY)
         await web.start()
         with pytest.raises(WaitError) as caught:
-            await web.ready(timeout_s=1.5)
+            await web.ready(timeout_s=4.0)
         assert (caught.value.timed_out, caught.value.log) == (True, (hosts.hello,))
         assert ((await web.row()).phase, (await web.row()).ever_ready) == (Phase.STARTING, False)
 
@@ -446,15 +446,15 @@ async def what_is_stopped_ends_and_keeps_its_reason_and_its_name(hosts):
 @promise
 async def what_is_stopped_serves_on_until_its_drain_is_over(hosts):
     async with linked(hosts, "h1") as one, linked(hosts, "h2") as other:
-        web = await serving(hosts, other, stop={"signal": "TERM", "timeout_s": 5.0, "drain_s": 2.0})
+        web = await serving(hosts, other, stop={"signal": "TERM", "timeout_s": 5.0, "drain_s": 6.0})
         address, _ = hosts.place("h2")
-        asked = (Question(about="h2", witness="h1", address=address, port=web.port, kind="http", timeout_s=1.0),)
+        asked = (Question(about="h2", witness="h1", address=address, port=web.port, kind="http", timeout_s=4.0),)
         begun = asyncio.get_running_loop().time()
         stopping = await web.stop()
         assert (stopping.phase, stopping.ready_for_s) == (Phase.STOPPING, None)
         assert [answer.said for answer in await one.probe(asked)] == [Said.YES]
         await web.stopped()
-        assert asyncio.get_running_loop().time() - begun >= 2.0
+        assert asyncio.get_running_loop().time() - begun >= 6.0
         assert [answer.said for answer in await one.probe(asked)] == [Said.NO]
 
 
@@ -538,7 +538,7 @@ async def a_host_witnesses_for_another(hosts):
         address, ssh = hosts.place("h2")
         silent = free_port()
         asked = tuple(
-            Question(about="h2", witness="h1", address=address, port=port, kind=kind, timeout_s=2.0)
+            Question(about="h2", witness="h1", address=address, port=port, kind=kind, timeout_s=10.0)
             for kind, port in (("banner", ssh), ("http", web.port), ("tcp", web.port),
                                ("banner", silent), ("http", silent), ("tcp", silent))
         )  # fmt: skip
@@ -552,7 +552,7 @@ async def an_http_probe_is_repeated_whole(hosts):
     async with linked(hosts, "h1") as one, linked(hosts, "h2") as other:
         web = await serving(hosts, other)
         address, _ = hosts.place("h2")
-        page = Question(about="h2", witness="h1", address=address, port=web.port, kind="http", timeout_s=2.0)
+        page = Question(about="h2", witness="h1", address=address, port=web.port, kind="http", timeout_s=10.0)
         asked = (
             replace(page, status=(200, 200)),
             replace(page, status=(500, 599)),
@@ -571,7 +571,7 @@ async def an_ssh_daemon_that_is_gone_is_no_reason_for_its_service_to_be_silent(h
         address, ssh = hosts.place("h2")
         await hosts.befall(Fault.REFUSED, "h2")
         asked = tuple(
-            Question(about="h2", witness="h1", address=address, port=port, kind=kind, timeout_s=2.0)
+            Question(about="h2", witness="h1", address=address, port=port, kind=kind, timeout_s=10.0)
             for kind, port in (("banner", ssh), ("http", web.port), ("tcp", web.port))
         )
         answers = await one.probe(asked)

@@ -33,10 +33,11 @@ PLAYBOOK = f"""\
       command: [./serve]
       env: {{PATH: "{PATH}"}}
       ports: [http]
-      ready: {{http: /, port: http, interval: 100ms, timeout: 200ms, failures: 2}}
+      ready: {{http: /, port: http, interval: 100ms, timeout: 500ms, failures: 2}}
       stop: {{timeout: 2s}}
-      update: {{min_healthy: 700ms, deadline: 4s}}
+      update: {{min_healthy: 1500ms, deadline: 60s}}
 """
+SOON_GIVEN_UP = PLAYBOOK.replace("deadline: 60s", "deadline: 4s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ async def test_a_build_that_never_gets_ready_ends_with_1_and_its_last_words(user
     async with user_of(2) as user:
         assert (await user.deploy()).exit == 0
         user.write(NEVER_READY)
+        (user.project / "web.yml").write_text(SOON_GIVEN_UP)
         failed = await user.deploy()
         assert failed.exit == 1, failed
         assert "\n  | no database at db.internal\n" in failed.out

@@ -97,7 +97,10 @@ async def test_every_programs_parents_are_the_host_program_up_to_init(folder):
 
 
 def words(pid):
-    return Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+    except OSError:  # it has just ended
+        return []
 
 
 def lineage(everything, pid):

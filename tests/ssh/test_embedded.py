@@ -33,12 +33,15 @@ def runs(pid):
     """More of it is left than an exit status that nobody has fetched."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except OSError:  # gone before it was opened, or while it was read
         return False
 
 
 def is_sleeping(pid):
-    return Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x001000\x00"
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x001000\x00"
+    except OSError:
+        return False
 
 
 # -- commands

@@ -130,9 +130,9 @@ async def test_no_more_is_taken_than_there_is_room_for(fleet_of, artifact, tmp_p
 
 @BOTH
 async def test_a_host_that_stands_still_is_given_up(fleet_of, artifact, tmp_path, monkeypatch, host):
-    monkeypatch.setattr("fleetctl.ssh.transfer.STALL_S", 0.5)
     async with fleet_of() as fleet, link_to(fleet, **host) as link:
         digest, _ = await sent(link, fleet, artifact)
+        monkeypatch.setattr("fleetctl.ssh.transfer.STALL_S", 0.5)
         prepare = Intake.prepare
 
         def then_hang(self, items):

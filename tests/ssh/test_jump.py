@@ -34,6 +34,10 @@ class Behind:
     async def dial(self, name: str):
         return await dial(self.spec(name), self.access)
 
+    async def reach_jump_host(self, name: str) -> None:
+        """What follows is about the host behind it alone."""
+        await self.access.jumps.connection(self.spec(name), lambda host: dial(host, self.access))
+
     async def failure(self, name: str) -> UnreachableError:
         with pytest.raises(UnreachableError) as caught:
             await self.dial(name)
@@ -205,12 +209,13 @@ async def test_a_jump_host_that_forwards_nothing_says_what_to_allow(behind):
 
 
 async def test_a_jump_host_that_hangs_after_it_was_reached_is_blamed_and_reached_anew(behind, monkeypatch):
-    monkeypatch.setattr(reach, "CONNECT_S", 0.3)
-    monkeypatch.setattr(jumps, "ALIVE_S", 0.3)
     async with behind(3) as way:
         await (await way.dial("h2")).close()
         way.fleet.host("h1").hang()
-        error = await way.failure("h2")
+        with monkeypatch.context() as impatient:
+            impatient.setattr(reach, "CONNECT_S", 0.3)
+            impatient.setattr(jumps, "ALIVE_S", 0.3)
+            error = await way.failure("h2")
         assert (error.silence, "stopped answering" in error.message) == (Silence.JUMP, True)
         await way.fleet.host("h1").start()
         await (await way.dial("h3")).close()
@@ -237,7 +242,7 @@ async def test_a_way_that_breaks_during_the_login_behind_it_is_the_jump_hosts_fa
             await way.fleet.host("h1")._settle()
             raise asyncssh.ConnectionLost("Connection lost")
 
-        await way.access.jumps.connection(way.spec("h2"), lambda host: dial(host, way.access))
+        await way.reach_jump_host("h2")
         monkeypatch.setattr(connection.asyncssh, "connect", broken)
         assert (await way.failure("h2")).silence is Silence.JUMP
 
@@ -254,8 +259,9 @@ async def test_nobody_at_the_port_behind_is_refused(behind):
 
 
 async def test_no_tcp_behind_is_silent_in_the_same_time(behind, monkeypatch):
-    monkeypatch.setattr(reach, "CONNECT_S", 0.3)
     async with behind(2) as way:
+        await way.reach_jump_host("h2")
+        monkeypatch.setattr(reach, "CONNECT_S", 0.3)
         way.fleet.host("h2").silence()
         error = await way.failure("h2")
         assert (error.silence, isinstance(error, TransientError)) == (Silence.SILENT, True)
@@ -264,8 +270,9 @@ async def test_no_tcp_behind_is_silent_in_the_same_time(behind, monkeypatch):
 
 
 async def test_tcp_without_a_banner_behind_is_hung(behind, monkeypatch):
-    monkeypatch.setattr(reach, "BANNER_S", 0.3)
     async with behind(2) as way:
+        await way.reach_jump_host("h2")
+        monkeypatch.setattr(reach, "BANNER_S", 0.3)
         way.fleet.host("h2").hang()
         assert (await way.failure("h2")).silence is Silence.HUNG
 

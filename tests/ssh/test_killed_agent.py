@@ -25,7 +25,7 @@ SLEEPER = JobSpec(
     command=("/bin/sleep", "1000"),
     replicas=4,
     stop=StopPolicy(timeout_s=2.0),
-    update=UpdatePolicy(max_unavailable=4, min_healthy_s=1.5, deadline_s=20.0),
+    update=UpdatePolicy(max_unavailable=4, min_healthy_s=1.5, deadline_s=60.0),
 )
 
 

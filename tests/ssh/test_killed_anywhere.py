@@ -39,7 +39,7 @@ PLAYBOOK = """
       ports: [http]
       ready: {http: /, port: http, interval: 100ms, timeout: 200ms, failures: 1}
       stop: {timeout: 2s}
-      update: {max_unavailable: 2, min_healthy: 400ms, deadline: 20s}
+      update: {max_unavailable: 2, min_healthy: 400ms, deadline: 60s}
 """
 
 
@@ -74,7 +74,7 @@ class Walk:
             "output": str(self.folder / "output"),
         }
         self._server.stdin.write(json.dumps(request).encode() + b"\n")
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(240):
             return int(await self._server.stdout.readline())
 
     def output(self):
@@ -101,7 +101,8 @@ class Walk:
             except OSError:
                 continue  # ended meanwhile
             in_instance = folder.startswith(str(self.fleet.folder)) and "/instances/" in folder
-            if in_instance and any(word.endswith(b"/serve") for word in words):
+            is_whole = b"FLEETCTL_REPLICA" in environ  # what is just ending has none any more
+            if in_instance and is_whole and any(word.endswith(b"/serve") for word in words):
                 found.append(
                     (
                         environ[b"FLEETCTL_REPLICA"].decode(),
@@ -121,7 +122,7 @@ class Walk:
 
 
 def _get(url):
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=30) as answer:
         return answer.read().decode()
 
 

@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import json
 import signal
+import time
+from datetime import datetime
 
 from tests.ssh.test_cli import User
 from tests.ssh.test_killed_agent import kill_agent
@@ -17,9 +19,10 @@ PLAYBOOK = """\
       artifact: build
       command: [./serve]
       stop: {timeout: 2s}
-      update: {min_healthy: 100ms, deadline: 20s}
+      update: {min_healthy: 100ms, deadline: 60s}
 """
-LIMIT_S = 30.0
+LIMIT_S = 60.0
+HELD_S = 0.7  # a line waits for those of other hosts for a second, less what its time may be off
 
 
 class Followed:
@@ -27,12 +30,14 @@ class Followed:
 
     def __init__(self, process):
         self.process = process
-        self.lines, self.troubles = [], []
+        self.lines, self.late_s, self.troubles = [], [], []
         self.reading = [asyncio.create_task(self.read()), asyncio.create_task(self.read_troubles())]
 
     async def read(self):
         async for line in self.process.stdout:
-            self.lines.append(json.loads(line))
+            one = json.loads(line)
+            self.lines.append(one)
+            self.late_s.append(time.time() - datetime.fromisoformat(one["at"]).timestamp())
 
     async def read_troubles(self):
         async for line in self.process.stderr:
@@ -97,5 +102,7 @@ async def test_no_line_is_lost_or_doubled_whatever_befalls_hosts_and_agents(flee
             assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), instance
         (first,) = followed.said_by("web.1", moved_to)[:1]
         assert first["line"] == "web.1 0"
-        disorder = [pair for pair in itertools.pairwise(followed.lines) if pair[0]["at"] > pair[1]["at"]]
-        assert len(disorder) <= 4, f"but for what h1 said while it was away, and who was just found: {disorder}"
+        told = itertools.pairwise(zip(followed.lines, followed.late_s, strict=True))
+        disorder = [(one, other, late_s) for (one, _), (other, late_s) in told if one["at"] > other["at"]]
+        in_time = [pair for pair in disorder if pair[2] < HELD_S]  # later than that it is not waited for
+        assert len(in_time) <= 4, f"but for what h1 said while it was away, and who was just found: {in_time}"

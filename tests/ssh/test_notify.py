@@ -9,10 +9,10 @@ import yaml
 
 from tests.ssh.test_cli import User
 
-WAITS_S = 15.0
+WAITS_S = 45.0  # less than the minute that a run would wait if it did
 
 KEEPS = "#!/bin/sh\nmkdir -p told\ncat > told/part.$$\nmv told/part.$$ told/$$.json\n"
-HANGS = "#!/bin/sh\necho $$ > part\nmv part hanging\nexec sleep 30\n"
+HANGS = "#!/bin/sh\necho $$ > part\nmv part hanging\nexec sleep 300\n"
 FAILS = "#!/bin/sh\necho no such channel >&2\nexit 3\n"
 
 

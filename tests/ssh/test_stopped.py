@@ -48,7 +48,7 @@ class Stage(Walk):
 
     async def end(self, process):
         """Its exit status and what it said."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             said, _ = await process.communicate()
         return process.returncode, said.decode()
 

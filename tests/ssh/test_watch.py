@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from contextlib import asynccontextmanager, closing
 
 import pytest
@@ -11,7 +10,7 @@ from fleetctl.clock import SystemClock
 from fleetctl.state.store import Store
 from tests.ssh.test_cli import Ended, User, user_of  # noqa: F401 (a fixture)
 
-SOON_S = 30.0  # far more than it takes, on two busy cores
+SOON_S = 60.0  # far more than it takes, on two busy cores
 
 
 class Watch:
@@ -60,6 +59,12 @@ async def until(holds):
             await asyncio.sleep(0.05)
 
 
+def replace(path, text):
+    """At once: whoever reads it has the old text or the new."""
+    (path.parent / "new").write_text(text)
+    (path.parent / "new").rename(path)
+
+
 async def rounds(user, more):
     """Waits until so many more rounds have ended."""
     first = newest(user).run
@@ -78,10 +83,10 @@ async def test_a_host_that_dies_while_watched_is_replaced_and_told_when_it_is_ba
         async with watching(user) as watch:
             await rounds(user, 2)
             assert watch.lines == []
-            begun = time.monotonic()
             await user.fleet.host("h2").kill()
+            before = newest(user).run
             assert "refused" in await watch.said("found: h2 is lost")
-            found_s = time.monotonic() - begun
+            assert newest(user).run <= before + 1, "by the round that was under way, or the next"
             await watch.said("ready: web.1@2 on h4")
             await watch.said("demo: 3 actions done; as wished, but some hosts could not be reached")
             told = list(watch.lines)
@@ -89,7 +94,6 @@ async def test_a_host_that_dies_while_watched_is_replaced_and_told_when_it_is_ba
             assert watch.lines == told, "it is told once"
             ended = await watch.end()
         assert (ended.exit, ended.err) == (130, "interrupted; the next run goes on from there\n")
-        assert found_s < 1.1 + 4.0 + 3.0, "the interval, three tries, and the processes of this test beside it"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -125,10 +129,10 @@ async def test_an_inventory_that_breaks_while_watched_is_told_and_waited_for(use
         text = inventory.read_text()
         async with watching(user, "-i", str(inventory)) as watch:
             await rounds(user, 1)
-            inventory.write_text("all: [")
+            replace(inventory, "all: [")
             async with asyncio.timeout(SOON_S):
                 error = await watch.process.stderr.readline()
             assert b"not valid YAML" in error
-            inventory.write_text(text)
+            replace(inventory, text)
             assert "not valid YAML" in await watch.said("no longer: error: ")
             assert (await watch.end()).exit == 130
