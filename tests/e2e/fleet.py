@@ -120,7 +120,7 @@ class Fleet:
             self._surroundings = {}
 
     def run(self, *argv: str, env: Mapping[str, str] | None = None, cwd: Path | None = None,
-            timeout_s: float = 120) -> Result:  # fmt: skip
+            timeout_s: float = 240) -> Result:  # fmt: skip
         """Runs `fleetctl ARGV` to its end in a pipe, with our environment and none of this machine's."""
         begun = time.monotonic()
         done = subprocess.run(
@@ -190,7 +190,7 @@ class Fleet:
             "resources": {"cpu": "500m", "memory": "64Mi"},
             "ready": {"http": "/", "port": "http", "interval": "200ms", "timeout": "500ms", "failures": 3},
             "stop": {"timeout": "5s"},
-            "update": {"min_healthy": "3s", "deadline": "20s"},
+            "update": {"min_healthy": "3s", "deadline": "60s"},
         }
         plays = [{"name": "web tier", "hosts": "all", "jobs": {"web": {**web, **job}}}]
         self.playbook.write_text(yaml.safe_dump(plays, sort_keys=False))
@@ -227,7 +227,7 @@ class Fleet:
         places = [(self.machines.addresses[host], port) for host in self.hosts if host not in besides]
         return {answer.replica for place in places if (answer := self.machines.answers(*place))}
 
-    def await_all_answer(self, replicas: int = 4, *, besides: tuple[str, ...] = (), timeout_s: float = 10) -> None:
+    def await_all_answer(self, replicas: int = 4, *, besides: tuple[str, ...] = (), timeout_s: float = 30) -> None:
         """Every replica answers, at its host's address; hosts named in `besides` do not count."""
         names = [f"web.{index}" for index in range(replicas)]
         wait_until(

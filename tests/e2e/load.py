@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.e2e.fleet import Fleet
+from tests.e2e.machines import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ class Failure:
     at_s: float  # since the load began
     place: tuple[str, int]
     error: str
-    known_for_s: float  # how old what status said was
+    known_for_s: float  # how old what status said was by then
 
 
 @dataclass
@@ -61,6 +62,10 @@ class Load:
         if self._trouble:
             raise self._trouble[0]
 
+    def await_places(self, count: int, what: str) -> None:
+        """Until so many places were asked since the beginning."""
+        wait_until(lambda: len(self.places_used) >= count or self._trouble, 60, f"{count} places were asked: {what}")
+
     def idle_for(self, seconds: float) -> None:
         self._over.wait(seconds)
 
@@ -85,8 +90,8 @@ class Load:
             known_at, places = self._known
             assert places, "status shows nothing that is ready"
             place = places[turn % len(places)]
-            known_for_s = time.monotonic() - known_at
             error = self._error_of(place)
+            known_for_s = time.monotonic() - known_at
             with self._lock:
                 self.asked += 1
                 self.stalest_s = max(self.stalest_s, known_for_s)

@@ -82,13 +82,17 @@ class Answer:
 
 
 def wait_until(predicate: Callable[[], Any], timeout_s: float, what: str) -> Any:
-    """The first true value of `predicate`, asked every 20 ms; after `timeout_s` the test fails saying `what`."""
+    """The first true value of `predicate`, asked every 20 ms; the test fails saying `what` once it was asked after
+    `timeout_s` in vain: asking takes seconds on a busy machine, and an answer is of the time when it was asked for.
+    """
     deadline = time.monotonic() + timeout_s
-    while not (value := predicate()):
-        if time.monotonic() > deadline:
+    while True:
+        asked = time.monotonic()
+        if value := predicate():
+            return value
+        if asked > deadline:
             raise AssertionError(f"not within {timeout_s:g} s: {what}")
         time.sleep(0.02)
-    return value
 
 
 class Machines:
@@ -249,7 +253,7 @@ class Machines:
         self.exec(
             host, "sh", "-c", 'pid=$(cat /run/sshd.pid) && kill "$pid" && while [ -e /proc/$pid ]; do sleep .01; done'
         )
-        wait_until(lambda: self.first_words(host) == "refused", 5, f"{host} refuses port 22")
+        wait_until(lambda: self.first_words(host) == "refused", 30, f"{host} refuses port 22")
 
     def start_sshd(self, host: str) -> None:
         self.exec(host, "/usr/sbin/sshd")
@@ -258,7 +262,7 @@ class Machines:
     def hang_sshd(self, host: str) -> None:
         """SIGSTOP: port 22 accepts and says no word; the machine and its programs live on."""
         self.exec(host, "sh", "-c", "kill -STOP $(cat /run/sshd.pid)")
-        wait_until(lambda: self.first_words(host) == "hung", 5, f"sshd of {host} says no word")
+        wait_until(lambda: self.first_words(host) == "hung", 30, f"sshd of {host} says no word")
 
     def wake_sshd(self, host: str) -> None:
         self.exec(host, "sh", "-c", "kill -CONT $(cat /run/sshd.pid)")
@@ -367,14 +371,17 @@ class Machines:
         with watch, ThreadPoolExecutor(1) as reader:
             reading = reader.submit(read_on)
             try:
-                wait_until(lambda: looks, 10, f"the first look at {host}")
+                wait_until(lambda: looks, 60, f"the first look at {host}")
                 yield looks
             finally:
                 assert watch.stdin
                 watch.stdin.close()
-                reading.result(20)
+                reading.result(60)
 
     # reaching a host over the network, as anybody would
+
+    def shows_a_banner(self, host: str) -> bool:
+        return self.first_words(host, timeout_s=20.0).startswith("SSH-2.0")
 
     def first_words(self, host: str, port: int = 22, timeout_s: float = 1.0) -> str:
         """What a TCP connection meets: "refused", "silent" (nobody accepts), "hung" (no word), else its first words."""
@@ -391,10 +398,10 @@ class Machines:
             return "silent"
 
     def await_ssh(self, host: str) -> None:
-        wait_until(lambda: self.first_words(host).startswith("SSH-2.0"), 15, f"sshd of {host} answers")
+        wait_until(lambda: self.first_words(host).startswith("SSH-2.0"), 60, f"sshd of {host} answers")
 
-    def answers(self, address: str, port: int, timeout_s: float = 1.0) -> Answer | None:
-        """Who answers HTTP there; None where nobody does."""
+    def answers(self, address: str, port: int, timeout_s: float = 10.0) -> Answer | None:
+        """Who answers HTTP there; None where nobody does. Nobody is refused at once, a busy machine takes its time."""
         connection = http.client.HTTPConnection(address, port, timeout=timeout_s)
         try:
             connection.request("GET", "/")

@@ -34,7 +34,7 @@ def test_every_host_tells_of_python3_and_of_an_init_that_is_not_sshd(machines):
 def test_each_fault_meets_a_caller_as_its_name_says(machines, fault, meets):
     getattr(machines, fault)("h2")
     assert machines.first_words("h2") == meets
-    assert all(machines.first_words(host).startswith("SSH-2.0") for host in HOSTS if host != "h2")
+    assert all(machines.shows_a_banner(host) for host in HOSTS if host != "h2")
 
 
 def test_a_killed_host_boots_without_its_processes(machines):
@@ -66,8 +66,8 @@ def test_reset_leaves_a_host_as_it_was_first_booted(machines):
     machines.cut_off("h1")
     machines.stop_sshd("h3")
     machines.reset()
-    assert machines.first_words("h1").startswith("SSH-2.0")
-    assert machines.first_words("h3").startswith("SSH-2.0")
+    assert machines.shows_a_banner("h1")
+    assert machines.shows_a_banner("h3")
     left = machines.exec("h1", "sh", "-c", "ls /var/lib/fleetctl /tmp 2>/dev/null; cat /proc/[0-9]*/comm; true").split()
     assert set(left) <= {"/tmp:", "docker-init", "sleep", "sshd", "sh", "cat"}
     assert left.count("sleep") == 1
@@ -85,11 +85,11 @@ def test_a_program_under_fleetctls_root_is_seen_with_who_it_is(machines, host):
     """
     machines.exec(host, "sh", "-c", start, user=user)
     address = machines.addresses[host]
-    wait_until(lambda: machines.answers(address, 20000) == Answer("web.1", 7, 2), 5, "it answers")
+    wait_until(lambda: machines.answers(address, 20000) == Answer("web.1", 7, 2), 30, "it answers")
     (program,) = machines.programs()
     assert (program.host, program.replica, program.epoch, program.port) == (host, "web.1", 7, 20000)
     with machines.watched(host) as looks:
-        wait_until(lambda: machines.look(host).programs == (program,), 1, "the same program is seen again")
+        wait_until(lambda: machines.look(host).programs == (program,), 0, "the same program is seen again")
     assert looks[-1] == [("web.1", 7)]
 
     machines.kill_pid(host, program.pid)
@@ -105,7 +105,7 @@ def test_a_programs_child_is_no_program_of_its_own_until_it_outlives_it(machines
     """
     machines.exec("h1", "sh", "-c", start)
     count = "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c '^4242$'"
-    wait_until(lambda: machines.exec("h1", "sh", "-c", count) == "2\n", 5, "both sleep")
+    wait_until(lambda: machines.exec("h1", "sh", "-c", count) == "2\n", 30, "both sleep")
     (program,) = machines.programs()
 
     machines.kill_pid("h1", program.pid)

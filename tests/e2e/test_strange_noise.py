@@ -29,7 +29,7 @@ def test_a_megabyte_from_login_shells_programs_and_the_notify_command_is_in_nobo
     healed = fleet.heal().ends(4)
     fleet.await_all_answer(5, besides=(host,))
     assert len(healed.stdout + healed.stderr) < 10_000
-    (told,) = wait_until(lambda: list(fleet.project.glob("told.*")), 10, "the command that tells a human has told")
+    (told,) = wait_until(lambda: list(fleet.project.glob("told.*")), 60, "the command that tells a human has told")
     assert host in json.dumps(json.loads(told.read_text()))
 
 

@@ -6,7 +6,7 @@ CRASHES = SERVE.replace("set -eu\n", "set -eu\n[ ! -e /tmp/crash ] || exit 1\n")
 
 
 def test_an_old_program_serves_on_while_the_one_that_should_succeed_it_keeps_crashing(fleet):
-    fleet.deployed(program=CRASHES, update={"min_healthy": "3s", "deadline": "5s"})
+    fleet.deployed(program=CRASHES, update={"min_healthy": "3s", "deadline": "12s"})
     host = fleet.host_of("web.1")
     (old,) = [program for program in fleet.programs() if program.host == host]
     others = tuple(name for name in fleet.hosts if name != host)

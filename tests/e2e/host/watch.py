@@ -22,7 +22,7 @@ def addresses():
 
 
 def ask(address, port):
-    connection = http.client.HTTPConnection(address, port, timeout=1)
+    connection = http.client.HTTPConnection(address, port, timeout=10)
     try:
         connection.request("GET", "/")
         return connection.getresponse().read().decode().split()

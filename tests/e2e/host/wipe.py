@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-DEADLINE = time.monotonic() + 20
+DEADLINE = time.monotonic() + 50
 
 
 def running():
