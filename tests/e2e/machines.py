@@ -15,7 +15,7 @@ import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -446,13 +446,15 @@ def remove_left_behind() -> None:
         for id_, project in (row.split(maxsplit=1) for row in rows):
             parts = project.split("-")
             if project.startswith(f"fleetctl-e2e-{_life()}-") and _started(int(parts[3])) != parts[4]:
-                command("docker", kind, *remove, id_)
+                image.succeeds("docker", kind, *remove, id_)  # or another run of tests does
 
 
 def free_nets() -> list[str]:
     """Networks to try, in an order of this run's own; those the engine already has are left out."""
-    networks = command("docker", "network", "ls", "-q").split()
-    taken = command("docker", "network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}} {{end}}", *networks)
+    taken = ""
+    for network in command("docker", "network", "ls", "-q").split():
+        with suppress(RuntimeError):  # another run has just removed it
+            taken += command("docker", "network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}} {{end}}", network)
     nets = [f"10.213.{number}" for number in range(256)]
     random.shuffle(nets)
     return [net for net in nets if f"{net}." not in taken]
