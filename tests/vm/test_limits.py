@@ -91,7 +91,7 @@ def test_a_program_is_bound_and_what_watches_over_it_is_not(bound):
     assert bomb["usage"]["processes"] <= 16
     assert bomb["usage"]["peak_bytes"] <= 40 << 20
     host.stop("bomb.0@1")
-    host.stopped("bomb.0@1", timeout_s=20)
+    host.stopped("bomb.0@1", timeout_s=90)
 
     # its share of the CPU is all it gets
     host.run("busy.0@1", "while :; do :; done", resources=CLAIMS)
@@ -104,7 +104,7 @@ def test_a_program_is_bound_and_what_watches_over_it_is_not(bound):
     # what is frozen ends at a stop
     host.machine.run(f"echo 1 > {place}/busy.0@1.1/cgroup.freeze")
     host.stop("busy.0@1")
-    host.stopped("busy.0@1", timeout_s=20)
+    host.stopped("busy.0@1", timeout_s=90)
     assert host.start_of(pid) == ""
 
     assert host.agent_pid() == agent
