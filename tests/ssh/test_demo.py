@@ -64,7 +64,7 @@ def mentioning(folder):
         if not process.name.isdigit() or int(process.name) == os.getpid():
             continue
         try:
-            texts = [str((process / "cwd").readlink()).encode(), (process / "cmdline").read_bytes()]
+            texts = [os.fsencode((process / "cwd").readlink()), (process / "cmdline").read_bytes()]
             texts.append((process / "environ").read_bytes())
         except OSError:
             continue
