@@ -12,6 +12,7 @@ from .orphans import ORPHAN_GLANCE_S, Orphans
 
 PATIENCE_S = 5.0  # SIGKILL takes effect within milliseconds, unless a process sleeps in the kernel
 ABORT_S = 10.0  # for a core or a trace, before what hangs is killed
+STUCK_GLANCE_S = 1.0
 RECORDS_KEPT = 10
 
 
@@ -50,18 +51,26 @@ class Actions(Orphans):
 
     def kill_tree(self) -> None:
         if self.orphan:
-            if self.cgroup:
-                group.kill(os.fsencode(self.cgroup))
-            for pid, start in self.others():
-                proc.send(pid, start, signal.SIGKILL)
-            if self.state in (table.SWEEPING, table.KILLING):
-                self.loop.after(ORPHAN_GLANCE_S, self.kill_again)
+            self.kill_orphans()
+            return
+        if self.record.run == 0:
+            self.refresh()  # it may have begun right now
+        if self.record.run == 0 and self.withdraw():
+            self.feed("lost")  # nothing of it began, and nothing will
         else:
             self.tell_shim("kill")
 
-    def kill_again(self) -> None:
-        if self.orphan and self.state in (table.SWEEPING, table.KILLING):
-            self.kill_tree()
+    def kill_orphans(self) -> None:
+        """As its shim would have: again and again, for as long as anything of it is to be killed."""
+        self.kill_timer.cancel()
+        if not self.orphan or self.state not in table.KILLED:
+            return
+        pause_s = STUCK_GLANCE_S if self.state in (table.JAMMED, table.STUCK) else ORPHAN_GLANCE_S
+        self.kill_timer = self.loop.after(pause_s, self.kill_orphans)
+        if self.cgroup:
+            group.kill(os.fsencode(self.cgroup))
+        for pid, start in self.others():
+            proc.send(pid, start, signal.SIGKILL)
 
     def arm_drain(self) -> None:
         """Without one the next step is taken in the same breath."""
@@ -134,6 +143,7 @@ class Actions(Orphans):
 
     def forget_record(self) -> None:
         self.unwatch()
+        self.kill_timer.cancel()
         self.record = records.Record(0, "")
         self.orphan = False
         self.main = (0, 0)

@@ -46,6 +46,7 @@ class Instance(Actions):
         self.watched = (0, 0)
         self.orphan = False  # the shim is gone, the run is not over
         self.orphan_timer = Timer()
+        self.kill_timer = Timer()  # another look for what is to be killed without a shim
         self.pause_s = 0.0  # the backoff that follows the newest end
         self.timer = Timer()  # drain, grace, patience or backoff: never two at once
         self.ready_watch = readiness.Watcher()
@@ -105,6 +106,7 @@ class Instance(Actions):
     def close(self) -> None:
         """Let go of everything, without doing anything to the program."""
         self.disarm()
+        self.kill_timer.cancel()
         self.end_probes()
         self.unwatch()
         self.log.close()

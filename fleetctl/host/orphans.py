@@ -77,8 +77,10 @@ class Orphans:
         """A shim that was asked for, and has not begun, finds nothing to run any more. False: one has begun."""
         try:
             descriptor = os.open(os.path.join(self.folder, "shim.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
+        except FileNotFoundError:
             return True
+        except OSError:
+            return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             files.forget(os.path.join(self.folder, "launch"))  # read under the lock
@@ -100,6 +102,7 @@ class Orphans:
 
     def become_orphan(self) -> None:
         self.orphan = True
+        self.kill_orphans()  # its shim may have died before it heard that it is to
         if proc.lives(self.record.pid, self.record.start):
             self.watch_process(self.record.pid, self.record.start)
         else:

@@ -97,20 +97,17 @@ ROWS = (
     ((STOPPING,), "launched", SAME, ("ask_tree",)),
     ((STOPPING,), "grace", KILLING, ("note_killing", "kill_tree", "arm_patience")),
     ((KILLING,), "launched", SAME, ("kill_tree",)),
+    ((STUCK,), "launched", KILLING, ("kill_tree", "arm_patience")),  # what was asked for before it was stopped
     ((KILLING,), "patience", STUCK, ("note_stuck",)),
-    ((STOPPING, KILLING), "lost", STOPPED, ("disarm", "note_stopped")),
+    ((STOPPING, KILLING, STUCK), "lost", STOPPED, ("disarm", "note_stopped")),
     ((DRAINING, STOPPING, KILLING, STUCK), "exited", STOPPED, ("disarm", "dismiss", "note_stopped")),
     ((DRAINING, STOPPING, KILLING, STUCK), "unfit", STOPPED, ("disarm", "dismiss", "note_stopped")),
 )
 
 # What changes nothing, said on purpose: a pair that stands neither here nor above is a hole, and a test looks for it.
 IGNORED = (
-    (
-        (*LIVE, ABORTING, CLEARING, SWEEPING, JAMMED, DRAINING, STUCK),
-        "launched",
-        "it is known to run, or to have ended",
-    ),
-    ((*LIVE, ABORTING, CLEARING, SWEEPING, JAMMED, DRAINING, STUCK), "lost", "the program outlives its shim"),
+    ((*LIVE, ABORTING, CLEARING, SWEEPING, JAMMED, DRAINING), "launched", "it is known to run, or to have ended"),
+    ((*LIVE, ABORTING, CLEARING, SWEEPING, JAMMED, DRAINING), "lost", "the program outlives its shim"),
     ((CLEARING, SWEEPING, JAMMED, STOPPING, KILLING, STUCK), "left", "that is being seen to"),
     ((WAITING, STOPPED, FAILED), "launched", "an old record, read again"),
     ((WAITING, STOPPED, FAILED), "lost", "an old shim has left"),
@@ -145,6 +142,7 @@ PHASE = {
 }
 OVER = (STOPPED, FAILED)  # nothing of it runs, and nothing will without a new order
 ENDING = (DRAINING, STOPPING, KILLING, STUCK)  # an order to stop is being carried out
+KILLED = (SWEEPING, JAMMED, KILLING, STUCK)  # all that is left of it is being killed
 ALIVE = (
     LAUNCHING,
     *LIVE,

@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -186,3 +187,57 @@ def test_what_ignores_sigterm_gets_sigkill_at_the_grace(host):
     assert took_s >= 2.0
     assert late_s < 2.5 + 1.0, "within half a second of the grace, once they had a core; one more for a slow disk"
     assert any("did not end within 2 s" in what for what in story(row)), row["story"]
+
+
+AT_ONCE = {"signal": "TERM", "timeout_s": 0.2}
+SLOW_PLACE = (
+    ("places.py", 'os.environ.get("FLEETCTL_BOOT") == "none"', "False"),
+    ("places.py", "offers = [(SCOPE, scope), (BARE, bare)]", "offers = __import__('time').sleep(8) or []"),
+)
+
+
+@contextmanager
+def suspended(pid: int):
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_what_was_asked_for_and_never_began_is_stopped_and_never_begins(host):
+    host.run("web.9@1", "exec sleep 1000")
+    host.ready("web.9@1")
+    with suspended(host.nursery_pid()):
+        host.run("web.0@1", "exec sleep 1001", stop=AT_ONCE)
+        wait_until((host.folder("web.0@1") / "launch").exists, "asked for")
+        host.stop("web.0@1")
+        assert host.stopped("web.0@1", timeout_s=5.0)["stuck"] == []
+    host.run("web.8@1", "exec sleep 1000")
+    host.ready("web.8@1")  # the nursery takes one after the other: web.0 has had its turn
+    wait_until(lambda: len(host.shims()) == 2)
+    assert not [command for command in host.processes().values() if "sleep 1001" in command]
+
+
+def test_a_start_that_waits_for_its_control_groups_is_stopped_at_the_grace(host):
+    host.edits = SLOW_PLACE
+    host.run("web.0@1", "exec sleep 1001", stop=AT_ONCE)
+    host.stop("web.0@1")
+    assert host.stopped("web.0@1", timeout_s=5.0)["phase"] == "stopped"
+    host.until("web.0@1", lambda _: "advisory: " in host.report()["facts"]["limits"])
+    wait_until(lambda: "being looked for" not in host.report()["facts"]["limits"], "the search is over")
+    assert host.row("web.0@1")["phase"] == "stopped"
+    assert not [command for command in host.processes().values() if "sleep 1001" in command]
+
+
+def test_a_shim_that_dies_before_it_hears_that_it_is_to_kill_leaves_that_to_the_agent(host):
+    host.run("web.0@1", "trap '' TERM; sleep 1001 & while :; do sleep 0.1; done", stop=AT_ONCE)
+    pid = host.ready("web.0@1")["pid"]
+    shim = host.shim_pid("web.0@1")
+    os.kill(shim, signal.SIGSTOP)
+    host.stop("web.0@1")
+    wait_until(lambda: host.status("web.0@1")["state"] == "killing")
+    host.kill(shim)
+    assert host.stopped("web.0@1", timeout_s=15.0)["stuck"] == []
+    assert not lives(pid)
+    assert not [command for command in host.processes().values() if "sleep 1001" in command]
