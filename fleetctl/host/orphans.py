@@ -10,7 +10,7 @@ from . import files, launch, limits, proc, records, table
 from .loop import boottime
 
 ORPHAN_GLANCE_S = 0.2
-RECORD_WAIT_S = 1.0  # the supervisor may still be writing down the end of a program whose shim was killed
+RECORD_WAIT_S = 1.0  # after init, or the supervisor once it wrote down its end, reaped a program without a shim
 BORN_WAIT_S = 0.1
 
 
@@ -115,7 +115,8 @@ class Orphans:
         self.refresh()
         if self.state not in table.ALIVE or not self.orphan:
             return
-        if self.record.ended == records.PENDING and boottime() - self.orphan_since > RECORD_WAIT_S:
+        late = boottime() - self.orphan_since > RECORD_WAIT_S and not self.waits_for_supervisor()
+        if self.record.ended == records.PENDING and late:
             self.record.ended, self.record.ended_at = "unknown", "%.3f" % boottime()
             try:
                 self.record.write(self.record_path())
@@ -124,6 +125,11 @@ class Orphans:
             self.refresh()
         if self.state in table.ALIVE and self.orphan:
             self.orphan_timer = self.loop.after(ORPHAN_GLANCE_S, self.look_at_orphan)
+
+    def waits_for_supervisor(self) -> bool:
+        """It is a zombie that our supervisor has not reaped: that knows how it ended, and may be at an upgrade."""
+        state, parent, start = proc.stat_of(self.record.pid)
+        return state == "Z" and start == self.record.start and parent == os.getppid()
 
     def cancel_orphan_timer(self) -> None:
         self.orphan_timer.cancel()

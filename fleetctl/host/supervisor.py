@@ -156,6 +156,7 @@ class Supervisor:
                 time.sleep(FAILED_PAUSE_S)
 
     def turn(self) -> None:
+        self.reap()  # before it waits: whoever ended before this program was executed wakes nobody any more
         if self.agent == 0 and time.monotonic() >= self.agent_due:
             self.start_agent()
         if self.shims.pause_s() == 0:
@@ -170,7 +171,6 @@ class Supervisor:
                 self.hear_holding()
             else:
                 self.hear(descriptor)
-        self.reap()
 
     def pause_ms(self):
         pauses = [] if self.agent else [max(0.0, self.agent_due - time.monotonic())]

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from threading import Thread
 
 import pytest
 
@@ -249,8 +250,6 @@ def test_a_program_that_does_not_load_is_not_installed(host):
 
 
 def test_two_links_at_once_bring_up_one_supervisor(host):
-    from threading import Thread
-
     links = []
     threads = [Thread(target=lambda: links.append(host.connect())) for _ in range(4)]
     for thread in threads:
@@ -322,3 +321,25 @@ def test_a_start_that_an_agent_asked_for_in_its_last_breath_does_not_outlive_a_s
     wait_until(lambda: not [command for command in host.processes().values() if "echo ran" in command])
     assert host.row("web.0@1")["phase"] == "stopped"
     assert not (host.folder("web.0@1") / "run" / "ran").exists()
+
+
+SLOW_CHECK = "\nimport sys, time\nif sys.argv[1] == 'check': time.sleep(1)"
+
+
+def test_an_exit_while_the_supervisor_executes_a_newer_program_is_kept(host):
+    host.run("web.0@1", "while [ ! -e go ]; do sleep 0.05; done; exit 8", restart=SLOW)
+    pid = host.ready("web.0@1")["pid"]
+    supervisor = host.supervisor_pid()
+    host.kill(host.shim_pid("web.0@1"))
+    wait_until(lambda: pid in children(supervisor), "the program is the supervisor's own child")
+
+    def end_it_during_the_check() -> None:
+        wait_until(lambda: set(host.role("check")) & set(children(supervisor)), "it sees whether the newer one runs")
+        (host.folder("web.0@1") / "run" / "go").touch()
+
+    ending = Thread(target=end_it_during_the_check)
+    ending.start()
+    host.link_now = host.connect(version="0.2.0", change=SLOW_CHECK)
+    ending.join()
+    assert host.supervisor_pid() == supervisor
+    assert host.until("web.0@1", lambda row: row["last_exit"])["last_exit"] == "exited 8"
