@@ -208,23 +208,27 @@ class Supervisor:
     # The agent
 
     def start_agent(self) -> None:
-        requests_read, requests_write = os.pipe()
-        answers_read, answers_write = os.pipe()
-        holding, theirs = held.pair()
         self.agent_began = time.monotonic()
+        made: "list[int]" = []
         try:
+            for pair in (os.pipe, os.pipe, held.pair):
+                made += pair()
             pid = os.fork()
         except OSError as error:
             say("no agent: %s" % error)
             self.agent_due = time.monotonic() + AGENT_PAUSE_S
-            for descriptor in (requests_read, requests_write, answers_read, answers_write, holding, theirs):
+            for descriptor in made:
                 os.close(descriptor)
             return
+        requests_read, requests_write, answers_read, answers_write, holding, theirs = made
         if pid == 0:
-            ends = (requests_write, answers_read, theirs)
-            for descriptor in ends:
-                os.set_inheritable(descriptor, True)
-            execute_role("agent", self.root, *(str(end) for end in ends), environment=held.handed_on(self.held))
+            try:
+                ends = (requests_write, answers_read, theirs)
+                for descriptor in ends:
+                    os.set_inheritable(descriptor, True)
+                execute_role("agent", self.root, *map(str, ends), environment=held.handed_on(self.held))
+            finally:
+                os._exit(127)  # whatever fails: never a second supervisor
         for descriptor in (requests_write, answers_read, theirs):
             os.close(descriptor)
         os.set_blocking(requests_read, False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.host.driven import RefusedError, children, lives, start_of, wait_until
+from tests.host.driven import RefusedError, children, descriptors, lives, start_of, wait_until
 
 SLOW = {"backoff_min_s": 100.0, "backoff_max_s": 100.0, "reset_s": 600.0}
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
@@ -147,3 +148,19 @@ def test_a_core_dump_is_told(host):
     row = host.until("web.0@1", lambda row: row["last_exit"])
     assert row["last_exit"] == "killed by SIGSEGV (core dumped)"
     assert host.until("web.1@1", lambda row: row["last_exit"])["last_exit"] == "killed by SIGSEGV"
+
+
+def test_a_supervisor_that_has_no_descriptors_for_an_agent_tries_again_and_leaves_none_open(host):
+    host.run("web.0@1", "exec sleep 1000")
+    pid = host.ready("web.0@1")["pid"]
+    supervisor = host.supervisor_pid()
+    usual = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+    before = descriptors(supervisor)
+    numbers = sorted(int(name) for name in os.listdir(f"/proc/{supervisor}/fd"))
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (numbers[-1] + 1, usual[1]))  # for one pipe, not for two
+    said = host.root / "agent.log"
+    host.kill_agent()
+    wait_until(lambda: said.read_text().count("Too many open files") >= 2, "it tried twice")
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, usual)
+    assert host.ready("web.0@1")["pid"] == pid
+    assert len(descriptors(supervisor)) == len(before)
