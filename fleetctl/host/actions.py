@@ -32,7 +32,9 @@ class Actions(Orphans):
     def tell_shim(self, words: str) -> None:
         try:
             descriptor = os.open(os.path.join(self.folder, "ctl"), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
+        except OSError as error:
+            if error.errno in proc.SHORTAGE:
+                self.again(lambda: self.tell_shim(words))
             return  # no shim reads there: its end is seen by the watch
         try:
             os.write(descriptor, words.encode() + b"\n")
@@ -45,9 +47,16 @@ class Actions(Orphans):
         self.log.let_go()
         number = rows.signal_number(self.spec["stop"]["signal"])
         if self.orphan:
-            proc.send_all(self.others(), number)
+            self.ask_orphans(number)
         else:
             self.tell_shim("term %d" % number)
+
+    def ask_orphans(self, number: int) -> None:
+        if self.state in (table.CLEARING, table.STOPPING):
+            try:
+                proc.send_all(self.others(), number)
+            except OSError:
+                self.again(lambda: self.ask_orphans(number))
 
     def kill_tree(self) -> None:
         if self.orphan:
@@ -69,8 +78,10 @@ class Actions(Orphans):
         self.kill_timer = self.loop.after(pause_s, self.kill_orphans)
         if self.cgroup:
             group.kill(os.fsencode(self.cgroup))
-        for pid, start in self.others():
-            proc.send(pid, start, signal.SIGKILL)
+        try:
+            proc.send_all(self.others(), signal.SIGKILL)
+        except OSError:
+            pass  # no descriptors to look for them: again in a moment
 
     def arm_drain(self) -> None:
         """Without one the next step is taken in the same breath."""
@@ -98,13 +109,13 @@ class Actions(Orphans):
         rows.tell(self.status, self.status["note"])
 
     def note_stuck(self) -> None:
+        if self.orphan and not self.orphan_timer.pending():
+            self.orphan_timer = self.loop.after(ORPHAN_GLANCE_S, self.look_at_orphan)
         self.status["stuck"] = [rows.stuck(pid) for pid, _ in self.others()]
         self.agent.say("%s is stuck: %s" % (self.name, self.status["stuck"]))
         rows.tell(
             self.status, "can't be killed: %s" % ", ".join("pid %(pid)d %(why)s" % one for one in self.status["stuck"])
         )
-        if self.orphan and not self.orphan_timer.pending():
-            self.orphan_timer = self.loop.after(ORPHAN_GLANCE_S, self.look_at_orphan)
 
     def note_stopped(self) -> None:
         self.withdraw()

@@ -6,13 +6,22 @@ First the records are read, then anything is believed: of another boot, nothing 
 import os
 
 from . import doubts, files, limits, proc, records, rows, shim, table
-from .instance import said
-from .orphans import BORN_WAIT_S
+from .instance import AGAIN_S, said
 from .loop import boottime
+from .orphans import BORN_WAIT_S
 
 
 def adopt(instance) -> None:
-    """Go on where the agent before this one was killed, or begin anew where the boot is another."""
+    """Go on where the agent before this one was killed. Again, where that fails for want of descriptors or memory."""
+    try:
+        find(instance)
+    except OSError as error:
+        instance.agent.say("%s can't be adopted yet: %s" % (instance.name, error))
+        instance.loop.after(AGAIN_S, lambda: adopt(instance))
+
+
+def find(instance) -> None:
+    """What there is of it; begin anew where the boot is another."""
     instance.status = rows.read_status(os.path.join(instance.folder, "status.json"))
     launched = last_launch(instance)
     known = records.runs(os.path.join(instance.folder, "exit"))
@@ -45,7 +54,7 @@ def last_launch(instance) -> shim.Launch:
     try:
         with open(os.path.join(instance.folder, "launch"), "rb") as file:
             return shim.Launch(file.read())
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return shim.Launch(b"")
 
 
@@ -123,7 +132,7 @@ def take_up_program(instance, record) -> None:
     if instance.state not in table.ALIVE or instance.status["pid"] != record.pid:
         resume(instance, table.LAUNCHING)
         instance.status["pid"] = None
-    if proc.lives(record.shim, record.shim_start):
+    if not proc.ended(record.shim, record.shim_start):
         instance.watch_process(record.shim, record.shim_start)
     else:
         instance.become_orphan()

@@ -53,6 +53,7 @@ TIDY_S = 6 * 3600.0
 UPLOAD_S = 86400.0  # nothing was added to it for a day: whoever sent it is gone
 HALF_MADE_S = 3600.0  # no entry.py takes that long to unpack a program
 CONNECTIONS_MAX = 64
+ACCEPT_AGAIN_S = 0.2
 
 
 def main(root: str, requests_out: int, answers_in: int, holding: int) -> int:
@@ -147,6 +148,7 @@ class Agent:
         self.loop.guarded(self.tidy)
 
     def adopt_all(self) -> None:
+        """All of them are known before anything is opened for one."""
         for name in sorted(os.listdir("instances")):
             if not requests.INSTANCE.fullmatch(name):
                 continue  # half made when an agent was killed: see tidy
@@ -154,8 +156,8 @@ class Agent:
             if order is None:
                 self.notes.append("instances/%s: its spec.json can't be read, so nothing is done with it" % name)
                 continue
-            found = instance.Instance(self, name, order)
-            self.instances[name] = found
+            self.instances[name] = instance.Instance(self, name, order)
+        for found in list(self.instances.values()):
             self.loop.guarded(adoption.adopt, found)
 
     def listen(self) -> None:
@@ -175,7 +177,9 @@ class Agent:
     def accept(self, _events: int) -> None:
         try:
             connection, _ = self.listener.accept()
-        except OSError:
+        except OSError:  # no descriptors: nothing would keep the loop from asking over and over
+            self.loop.unwatch(self.listener.fileno())
+            self.loop.after(ACCEPT_AGAIN_S, lambda: self.loop.watch(self.listener.fileno(), self.accept))
             return
         if len(self.channels) >= CONNECTIONS_MAX:
             connection.close()
@@ -377,14 +381,18 @@ class Agent:
 
 
 def read_order(folder: str):
-    """spec.json, or None where it is not whole."""
+    """spec.json, or None where it is not whole. OSError where nobody can tell, for want of descriptors or memory."""
     try:
         with open(os.path.join(folder, "spec.json"), "rb") as file:
             order = json.loads(file.read().decode("utf-8"))
         for key in ("wanted", "reason", "made_at", "made_boot", "made_boottime"):
             order[key]
         shapes.check_spec(order["spec"])
-    except (OSError, ValueError, KeyError, TypeError, Refused):
+    except OSError as error:
+        if error.errno in proc.SHORTAGE:
+            raise
+        return None
+    except (ValueError, KeyError, TypeError, Refused):
         return None
     return order
 

@@ -20,6 +20,7 @@ from .probes import Question
 MARK = b"FLEETCTL_PROBE"  # in the environment of what a probe runs: it is found by that where its sitter was killed
 SWEEP_PAUSE_S, SWEEP_ROUNDS, SWEEP_SLOW_S = 0.002, 1000, 0.5
 REAP_S = 0.05
+REAP_AGAIN_S = 1.0
 
 numbers = itertools.count(1)
 
@@ -95,11 +96,19 @@ class Command(Question):
         if pid == 0:
             self.loop.after(REAP_S, self.reap)
             return
-        if status != 0:  # killed by somebody: what it looked after is ours to end
-            for one in proc.with_environment(self.mark):
-                proc.send(one[0], one[1], signal.SIGKILL)
-        self.sitter = 0
+        if status == 0:
+            self.sitter = 0
+        else:  # killed by somebody: what it looked after is ours to end
+            self.end_leftovers()
         self.end(None, "it could not be asked: its prober was killed")
+
+    def end_leftovers(self) -> None:
+        try:
+            for pid, start in proc.with_environment(self.mark):
+                proc.send(pid, start, signal.SIGKILL)
+            self.sitter = 0
+        except OSError:  # no descriptors to look for it
+            self.loop.after(REAP_AGAIN_S, self.end_leftovers)
 
     def late_detail(self) -> str:
         return "it did not end within %g s: killed" % self.timeout_s

@@ -5,9 +5,11 @@ import os
 import signal
 
 from . import linux, proc
-from .loop import Loop
+from .complaints import complain
+from .loop import Loop, Timer
 
 ANSWER_BYTES_MAX = 1024 * 1024
+AGAIN_S = 1.0
 
 
 class Errand:
@@ -15,14 +17,31 @@ class Errand:
 
     def __init__(self, loop: Loop, work, done, deadline_s: float) -> None:
         self.loop, self.done = loop, done
+        self.work, self.deadline_s = work, deadline_s
         self.content = b""
-        self.pipe, write = os.pipe()
-        self.pid = os.fork()
+        self.pid, self.pipe = 0, -1
+        self.timer = Timer()
+        self.begin()
+
+    def begin(self) -> None:
+        """Later, where there is no room for another process or pipe now."""
+        write = -1
+        try:
+            self.pipe, write = os.pipe()
+            self.pid = os.fork()
+        except OSError as error:
+            complain("agent: no child can be had for an errand: %s" % error)
+            if self.pipe >= 0:
+                os.close(self.pipe)
+                os.close(write)
+            self.pipe = -1
+            self.timer = self.loop.after(AGAIN_S, self.begin)
+            return
         if self.pid == 0:
-            run(work, write)
+            run(self.work, write)
         os.close(write)
-        loop.watch(self.pipe, self.hear)
-        self.timer = loop.after(deadline_s, self.give_up)
+        self.loop.watch(self.pipe, self.hear)
+        self.timer = self.loop.after(self.deadline_s, self.give_up)
 
     def hear(self, _events: int) -> None:
         part = os.read(self.pipe, 65536)
@@ -39,6 +58,8 @@ class Errand:
 
     def finish(self, reason: str) -> None:
         self.timer.cancel()
+        if self.pid == 0:
+            return  # it was cancelled before it began
         self.loop.unwatch(self.pipe)
         os.close(self.pipe)
         try:

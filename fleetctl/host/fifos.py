@@ -5,7 +5,7 @@ Used by the lean processes and by the agent.
 
 import posix
 
-from . import linux
+from . import linux, proc
 
 
 def fifo(path: str) -> None:
@@ -33,15 +33,21 @@ def drain(descriptor: int) -> bytes:
         return b""
 
 
-def ring(bell: str, name: str) -> None:
-    """Tell the agent to read this instance's record. Where none listens, the next one reads all records first."""
+def ring(bell: str, name: str) -> bool:
+    """Tell the agent to read this instance's record. Where none listens, the next one reads all records first.
+
+    False: it does listen, but was not told. The bell was full, or there was no descriptor.
+    """
     try:
         descriptor = posix.open(bell, posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
-    except OSError:
-        return
+    except OSError as error:
+        return error.errno not in proc.SHORTAGE
     try:
         posix.write(descriptor, name.encode() + b"\n")
+    except BlockingIOError:
+        return False
     except OSError:
         pass
     finally:
         posix.close(descriptor)
+    return True

@@ -5,6 +5,7 @@ import os
 
 from . import ballast
 from .ballast import forget, sync_folder
+from .proc import SHORTAGE
 
 
 def replace(path: str, content: bytes, durable: bool) -> None:
@@ -51,10 +52,17 @@ def packed(value) -> bytes:
 
 
 def read_json(path: str, otherwise):
-    """What was written there, or `otherwise` where nothing was, or not by us, or not whole."""
+    """What was written there, or `otherwise` where nothing was, or not by us, or not whole.
+
+    OSError where nobody can tell, for want of descriptors or memory.
+    """
     try:
         with open(path, "rb") as file:
             value = json.loads(file.read().decode("utf-8"))
-    except (OSError, ValueError):
+    except OSError as error:
+        if error.errno in SHORTAGE:
+            raise
+        return otherwise
+    except ValueError:
         return otherwise
     return value if isinstance(value, type(otherwise)) else otherwise

@@ -9,10 +9,12 @@ from . import proc
 
 
 def read(folder: bytes, name: bytes) -> bytes:
-    """A file of the group; nothing where there is none (any more)."""
+    """A file of the group; nothing where there is none (any more). OSError for want of descriptors or memory."""
     try:
         descriptor = posix.open(folder + b"/" + name, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if error.errno in proc.SHORTAGE:
+            raise
         return b""
     content = b""
     try:

@@ -27,6 +27,7 @@ from .actions import Actions
 from .loop import Timer
 
 MAIN_GLANCE_S = 0.1
+AGAIN_S = 1.0
 PORT_TAKEN_S = 10.0  # an interpreter on a busy host needs seconds to find out that its port is taken
 DAEMONIZED_S = 10.0  # what goes to the background does so at once; an interpreter on a busy host needs seconds
 TRANSIENT = (errno.EAGAIN, errno.ENOMEM, errno.ETXTBSY, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EIO)
@@ -82,7 +83,7 @@ class Instance(Actions):
                 before = (self.status["state"], self.status["run"])
                 self.status["state"], actions = table.step(self.state, self.queue.pop(0))
                 for action in actions:
-                    getattr(self, action)()
+                    self.loop.guarded(getattr(self, action))  # what fails keeps no other from being done
                 self.save()
                 self.agent.noted(self, before, (self.status["state"], self.status["run"]))
         finally:
@@ -179,8 +180,25 @@ class Instance(Actions):
     def record_path(self) -> str:
         return os.path.join(self.folder, "exit", str(self.status["run"]))
 
-    def refresh(self) -> None:
-        """Read the record of the current run, and make events of what is new in it."""
+    def refresh(self) -> bool:
+        """Read the record of the current run, and make events of what is new in it.
+
+        False: that could not be done, for want of descriptors or memory, and is tried again.
+        """
+        try:
+            self.look_at_record()
+        except OSError as error:
+            self.agent.say("%s can't be looked at now: %s" % (self.name, error))
+            self.again(self.refresh)
+            return False
+        return True
+
+    def again(self, call) -> None:
+        """A moment later, if it is still about the same run."""
+        run = self.status["run"]
+        self.loop.after(AGAIN_S, lambda: call() if self.status["run"] == run else None)
+
+    def look_at_record(self) -> None:
         if self.state == table.STOPPED:
             self.end_unseen()
         if self.state not in table.ALIVE:
@@ -188,7 +206,7 @@ class Instance(Actions):
         record = records.read(self.record_path())
         if record is None or record.boot != self.agent.boot:
             return
-        begun = record.ended != records.PENDING or proc.lives(record.pid, record.start)
+        begun = record.ended != records.PENDING or not proc.ended(record.pid, record.start)
         if record.pid and begun and self.status["pid"] != record.pid and self.status["seen"] != self.status["run"]:
             self.record = record
             self.status["pid"], self.status["began"] = record.pid, float(record.began)
@@ -213,7 +231,7 @@ class Instance(Actions):
             return False  # nobody is there who could watch over another
         if not self.notify.busy:
             self.notify.read_all()
-            if self.main == (self.record.pid, self.record.start) or not proc.lives(*self.main):
+            if self.main == (self.record.pid, self.record.start) or proc.ended(*self.main):
                 return False
         self.loop.after(MAIN_GLANCE_S, self.refresh)
         return True

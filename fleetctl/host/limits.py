@@ -141,7 +141,7 @@ def group_of_launch(launch: shim.Launch) -> str:
 
 def members(cgroup: str):
     """[(pid, start)] of what runs in a group."""
-    return [found for found in group.members(os.fsencode(cgroup)) if proc.lives(*found)] if cgroup else []
+    return [found for found in group.members(os.fsencode(cgroup)) if not proc.ended(*found)] if cgroup else []
 
 
 # What is told

@@ -131,6 +131,7 @@ def complain() -> None:
     if kind is not None and error is not None:
         shim.complain("agent: %s:" % kind.__name__)
         sys.excepthook(kind, error, trace)
+        sys.stderr.flush()  # before 3.9 what goes to a file waits until it is much
 
 
 class Watch:

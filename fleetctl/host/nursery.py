@@ -24,6 +24,7 @@ ORDERS, OPEN_ORDERS = b"/ctl", posix.O_RDWR | posix.O_NONBLOCK | CLOSED
 OUTPUT, OPEN_OUTPUT = b"/log/pipe", posix.O_RDWR | CLOSED
 OPEN_BELL = posix.O_WRONLY | posix.O_NONBLOCK | CLOSED
 WANTED, PID_AT, ENDED_YET = linux.WANTED, linux.PID_AT, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
+RING_AGAIN_MS = 1000
 COMM, LINE_END = b"shim ", b"\n"
 PR_SET_NAME, PR_SET_CHILD_SUBREAPER = linux.PR_SET_NAME, linux.PR_SET_CHILD_SUBREAPER
 F_SETPIPE_SZ, PIPE_BYTES = linux.F_SETPIPE_SZ, linux.PIPE_BYTES
@@ -105,7 +106,8 @@ def live(folder: bytes, name: bytes, bell: bytes, hearing: int, channel: int, kn
     close(execution)
     read(executed, room, 1)  # its end comes when the program is executed, or will never be
     close(executed)
-    ring(bell, name)
+    while not ring(bell, name):
+        poll(waits, 0, RING_AGAIN_MS)
     waits[0] = orders
     while poll(waits, 2, -1) < 1 or was_orphans(pid, hearing):
         pass
@@ -134,9 +136,12 @@ def open_pipe(path: bytes, flags: int) -> int:
     return int(descriptor)
 
 
-def ring(bell: bytes, name: bytes) -> None:
+def ring(bell: bytes, name: bytes) -> bool:
     """As in fifos.py, by what shims have in common."""
     descriptor = open_file(bell, OPEN_BELL)
+    if descriptor < 0:
+        return linux.errno() not in proc.SHORTAGE
     line = name + LINE_END
-    write(descriptor, line, len(line))
+    written = write(descriptor, line, len(line))
     close(descriptor)
+    return written > 0

@@ -34,9 +34,15 @@ class Orphans:
 
     def look_for_shim(self) -> None:
         """What is there of the current run, now that nothing is watched: a shim about to write, a program, nothing."""
-        self.refresh()
-        if self.state not in table.ALIVE or self.watch is not None:
-            return
+        try:
+            self.look_at_record()
+            if self.state in table.ALIVE and self.watch is None:
+                self.go_on_without()
+        except OSError as error:
+            self.agent.say("%s can't be looked at now: %s" % (self.name, error))
+            self.orphan_timer = self.loop.after(RECORD_WAIT_S, self.look_for_shim)
+
+    def go_on_without(self) -> None:
         if self.record.pid:
             self.become_orphan()
         elif self.shim_lives():
@@ -54,7 +60,7 @@ class Orphans:
             record = records.read(os.path.join(self.folder, "exit", str(run)))
             if run >= self.status["run"] or record is None or record.boot != self.agent.boot:
                 continue
-            if record.ended == records.PENDING and proc.lives(record.shim, record.shim_start):
+            if record.ended == records.PENDING and not proc.ended(record.shim, record.shim_start):
                 self.status["run"] = run
                 return True
         return False
@@ -63,8 +69,10 @@ class Orphans:
         """Some shim holds this instance's lock."""
         try:
             descriptor = os.open(os.path.join(self.folder, "shim.lock"), os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError:
+            return True  # as long as nobody can tell
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -103,7 +111,7 @@ class Orphans:
     def become_orphan(self) -> None:
         self.orphan = True
         self.kill_orphans()  # its shim may have died before it heard that it is to
-        if proc.lives(self.record.pid, self.record.start):
+        if not proc.ended(self.record.pid, self.record.start):
             self.watch_process(self.record.pid, self.record.start)
         else:
             self.orphan_since = boottime()
@@ -112,11 +120,11 @@ class Orphans:
 
     def look_at_orphan(self) -> None:
         """The program ended without a shim: wait for what the supervisor may know, then for its tree to be empty."""
-        self.refresh()
+        looked = self.refresh()
         if self.state not in table.ALIVE or not self.orphan:
             return
         late = boottime() - self.orphan_since > RECORD_WAIT_S and not self.waits_for_supervisor()
-        if self.record.ended == records.PENDING and late:
+        if looked and late and self.record.ended == records.PENDING:
             self.record.ended, self.record.ended_at = "unknown", "%.3f" % boottime()
             try:
                 self.record.write(self.record_path())
@@ -138,6 +146,6 @@ class Orphans:
         """[(pid, start)] of what runs of this instance: below its shim, or by its environment where that is gone."""
         if self.orphan:
             return sorted({*proc.with_environment(launch.mark(self.folder)), *limits.members(self.cgroup)})
-        if proc.lives(self.record.shim, self.record.shim_start):
-            return [found for found in proc.descendants(self.record.shim) if proc.lives(*found)]
+        if not proc.ended(self.record.shim, self.record.shim_start):
+            return [found for found in proc.descendants(self.record.shim) if not proc.ended(*found)]
         return []

@@ -3,6 +3,7 @@
 A process is a boot, a pid and a start time: a pid alone is never believed. It changes nothing but sends signals.
 """
 
+import errno
 import posix
 
 import _signal
@@ -10,6 +11,7 @@ import _signal
 from . import linux
 
 GONE = ("", 0, -1)
+SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # why it can't be looked now: what is there may be there still
 
 
 def stat_of(pid: int):
@@ -60,7 +62,10 @@ def every():
 
 
 def children_of(pid: int):
-    """The direct children of a process. A child that appears meanwhile may be missed: look again until none is left."""
+    """The direct children of a process. A child that appears meanwhile may be missed: look again until none is left.
+
+    OSError where it can't be looked, for want of descriptors or memory.
+    """
     found = []
     try:
         for task in posix.listdir("/proc/%d/task" % pid):
@@ -70,8 +75,9 @@ def children_of(pid: int):
         if exists("/proc/self/task/%d/children" % posix.getpid()):
             return found
         found = [other for other in every() if stat_of(other)[1] == pid]  # a kernel without CONFIG_PROC_CHILDREN
-    except OSError:
-        pass
+    except OSError as error:
+        if error.errno in SHORTAGE:
+            raise
     return found
 
 
@@ -131,13 +137,18 @@ def send_all(processes, number: int) -> None:
 
 
 def with_environment(entry: bytes):
-    """[(pid, start)] of living processes that were started with this `NAME=value` in their environment."""
+    """[(pid, start)] of living processes that were started with this `NAME=value` in their environment.
+
+    OSError where it can't be looked, for want of descriptors or memory.
+    """
     found = []
     for pid in every():
         try:
             with open("/proc/%d/environ" % pid, "rb") as file:
                 content = file.read()
-        except OSError:
+        except OSError as error:
+            if error.errno in SHORTAGE:
+                raise
             continue
         if entry in content and entry in content.split(b"\0"):
             state, _, start = stat_of(pid)

@@ -86,12 +86,15 @@ def parse(content: bytes):
 
 
 def read(path: str):
-    """The record in a file, or None. Looks twice: it may be written right now."""
+    """The record in a file, or None where there is none. Looks twice: it may be written right now.
+
+    OSError where nobody can tell.
+    """
     for _ in range(2):
         try:
             with open(path, "rb") as file:
                 record = parse(file.read(BYTES))
-        except OSError:
+        except FileNotFoundError:
             return None
         if record is not None:
             return record
@@ -102,7 +105,7 @@ def runs(folder: str):
     """The numbers of the runs recorded in an `exit/` folder, oldest first."""
     try:
         return sorted(int(name) for name in posix.listdir(folder) if name.isdigit())
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "ring",
 ]  # others know them from here
 
+AGAIN_MS = 1000  # what could not be done is tried again
 LINGER_PAUSE_MS, LINGER_ROUNDS, LINGER_SLOW_MS = 10, 100, 500  # looks at a control group that is not empty yet
 ADOPTED_PAUSE_MS = 1000  # looks at a program that is nobody's child of ours, where the kernel has no pidfd
 SWEEP_PAUSE_MS, SWEEP_ROUNDS, SWEEP_SLOW_MS = 2, 1000, 500  # what outlives two seconds of it sleeps in the kernel
@@ -58,7 +59,8 @@ class Shim:
         self.path = ""
         self.record = records.Record(0, "")  # blank until the program is on record
         self.groups: "list[tuple[bytes, bool]]" = []
-        self.unsaved = False
+        self.heard = b""
+        self.unsaved = self.unrung = False
         self.sweeping = False
         self.rounds = 0
         self.lingering = 0  # looks at a control group that is not empty, though we have no child left
@@ -70,17 +72,30 @@ class Shim:
 
     def run(self) -> None:
         """Until dismissed. Our child has become the program by now, or has ended."""
-        heard = b""
-        self.find_record()
+        while not self.surely(self.find_record):
+            pass
         while self.record.run and not self.dismissed:
-            heard += drain(self.orders)
-            drain(self.hearing)
-            while b"\n" in heard:
-                line, _, heard = heard.partition(b"\n")
-                self.obey(line.split())
-            self.look()
-            if not self.dismissed:
+            if self.surely(self.turn) and not self.dismissed:
                 self.wait()
+
+    def surely(self, call) -> bool:
+        """False: there were no descriptors or no memory for it. It is to be called again, a second has passed."""
+        try:
+            call()
+        except OSError as error:
+            complain("shim %s: %s" % (self.name, error))
+            linux.wait_readable(self.waits, 0, AGAIN_MS)
+            return False
+        return True
+
+    def turn(self) -> None:
+        self.heard += drain(self.orders)
+        drain(self.hearing)
+        while b"\n" in self.heard:
+            line, _, rest = self.heard.partition(b"\n")
+            self.obey(line.split())
+            self.heard = rest
+        self.look()
 
     def wait(self) -> None:
         watched = (self.watch,) if self.watch >= 0 else ()
@@ -94,16 +109,22 @@ class Shim:
             found = records.read(path)
             if found is not None and found.shim == posix.getpid():
                 self.path, self.record = path, found
-                launch = Launch(child.content_of(self.folder + "/launch"))
-                self.groups = launch.groups if launch.run == run else []
+                self.groups = self.groups_of(run)
+
+    def groups_of(self, run: int):
+        try:
+            launch = Launch(child.content_of(self.folder + "/launch"))
+        except FileNotFoundError:
+            return []
+        return launch.groups if launch.run == run else []
 
     def pause_ms(self):
         if self.sweeping:
             return SWEEP_PAUSE_MS if self.rounds < SWEEP_ROUNDS else SWEEP_SLOW_MS
         if self.lingering:
             return LINGER_PAUSE_MS if self.lingering < LINGER_ROUNDS else LINGER_SLOW_MS
-        if self.unsaved:
-            return 1000
+        if self.unsaved or self.unrung:
+            return AGAIN_MS
         return ADOPTED_PAUSE_MS if self.adopted and self.watch < 0 else -1
 
     def obey(self, words) -> None:
@@ -138,7 +159,7 @@ class Shim:
     def succeeded(self) -> bool:
         """Where a living successor was named, it is the program from now on."""
         (pid, start), self.successor = self.successor, (0, 0)
-        if pid == 0 or not proc.lives(pid, start):
+        if pid == 0 or proc.ended(pid, start):
             return False
         self.record.pid, self.record.start = pid, start
         self.record.ended = self.record.tree = records.PENDING
@@ -168,7 +189,9 @@ class Shim:
 
     def gone(self) -> bool:
         """The program ended, and not as a child of ours: those are reaped."""
-        state, parent, start = proc.stat_of(self.record.pid)
+        state, parent, start = found = proc.stat_of(self.record.pid)
+        if found == proc.GONE:
+            return not proc.exists("/proc/%d" % self.record.pid)
         return start != self.record.start or (state in ("Z", "X", "x") and parent != posix.getpid())
 
     def sweep(self) -> None:
@@ -195,13 +218,13 @@ class Shim:
             posix.waitpid(found.si_pid, 0)
 
     def note_end(self, ended: str) -> None:
+        alone = proc.children_of(posix.getpid()) in ([], [self.record.pid]) and not self.others_linger()
         if self.watch >= 0:
             posix.close(self.watch)
         self.watch, self.adopted = -1, False
         if not self.succeeded():
             self.record.ended, self.record.ended_at = ended, records.now()
-            alone = proc.children_of(posix.getpid()) in ([], [self.record.pid])
-            self.record.tree = records.EMPTY if alone and not self.others_linger() else records.LEFT
+            self.record.tree = records.EMPTY if alone else records.LEFT
         self.unsaved = True
         self.save()
 
@@ -214,11 +237,11 @@ class Shim:
         return False
 
     def save(self) -> None:
-        if not self.unsaved:
-            return
-        try:
-            self.record.write(self.path)
-        except OSError:
-            return  # tried again every second
-        self.unsaved = False
-        ring(self.root + "/doorbell", self.name)
+        if self.unsaved:
+            try:
+                self.record.write(self.path)
+            except OSError:
+                return  # tried again every second
+            self.unsaved, self.unrung = False, True
+        if self.unrung:
+            self.unrung = not ring(self.root + "/doorbell", self.name)

@@ -288,10 +288,7 @@ class Supervisor:
                 return
             ended = records.describe(found.si_code, found.si_status)
             if found.si_pid not in (self.agent, self.shims.nursery):
-                try:
-                    self.keep(found.si_pid, proc.start_of(found.si_pid), ended)
-                except OSError as error:
-                    say("how %d ended can't be kept: %s" % (found.si_pid, error))
+                self.keep(found.si_pid, proc.start_of(found.si_pid), ended)
             os.waitpid(found.si_pid, 0)
             if found.si_pid == self.agent:
                 self.agent_ended(ended)
@@ -305,16 +302,25 @@ class Supervisor:
         except OSError:
             return
         for name in names:
-            folder = os.path.join("instances", name, "exit")
-            for run in records.runs(folder)[-1:]:
-                path = os.path.join(folder, str(run))
-                record = records.read(path)
-                if record is not None and (record.pid, record.start) == (pid, start):
-                    if record.ended == records.PENDING:
-                        record.ended, record.ended_at = ended, records.now()
-                        record.write(path)
-                        fifos.ring("doorbell", name)
+            try:
+                if self.was(name, pid, start, ended):
                     return
+            except OSError as error:
+                say("how %d ended can't be kept in %s: %s" % (pid, name, error))
+
+    def was(self, name: str, pid: int, start: int, ended: str) -> bool:
+        """It was the program of that instance's newest run: its end is on record now."""
+        folder = os.path.join("instances", name, "exit")
+        for run in records.runs(folder)[-1:]:
+            path = os.path.join(folder, str(run))
+            record = records.read(path)
+            if record is not None and (record.pid, record.start) == (pid, start):
+                if record.ended == records.PENDING:
+                    record.ended, record.ended_at = ended, records.now()
+                    record.write(path)
+                    fifos.ring("doorbell", name)
+                return True
+        return False
 
     # Upgrades
 

@@ -156,8 +156,8 @@ def test_a_supervisor_that_has_no_descriptors_for_an_agent_tries_again_and_leave
     supervisor = host.supervisor_pid()
     usual = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
     before = descriptors(supervisor)
-    numbers = sorted(int(name) for name in os.listdir(f"/proc/{supervisor}/fd"))
-    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (numbers[-1] + 1, usual[1]))  # for one pipe, not for two
+    newest = max(int(path.name) for path in Path(f"/proc/{supervisor}/fd").iterdir())
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (newest + 1, usual[1]))  # for one pipe, not for two
     said = host.root / "agent.log"
     host.kill_agent()
     wait_until(lambda: said.read_text().count("Too many open files") >= 2, "it tried twice")
