@@ -2,6 +2,8 @@
 
 BODY_BYTES_MAX = 1024 * 1024
 HEAD_BYTES_MAX = 64 * 1024
+NUMBER_DIGITS_MAX = 400  # no count has more, and to understand a million of them takes seconds
+HEX_DIGITS = b"0123456789abcdefABCDEF"
 NOT_HTTP = "connected, but it does not speak HTTP"
 
 
@@ -50,7 +52,7 @@ class Page:
         lines = bytes(self.rest[:end]).decode("latin-1").split("\r\n")
         del self.rest[: end + 4]
         words = lines[0].split()
-        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit() or len(words[1]) != 3:
+        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdecimal() or len(words[1]) != 3:
             raise Malformed(NOT_HTTP)
         self.status = int(words[1])
         self.headers = {}
@@ -61,7 +63,7 @@ class Page:
         length = self.headers.get("content-length", "")
         if self.status in (204, 304):
             self.left = 0
-        elif length.isdigit() and len(length) < 19 and "transfer-encoding" not in self.headers:
+        elif length.isdecimal() and len(length) < 19 and "transfer-encoding" not in self.headers:
             self.left = int(length)
         return True
 
@@ -91,11 +93,10 @@ class Page:
                 return
             word = bytes(self.rest[:end]).split(b";")[0].strip()
             del self.rest[: end + 1]
-            try:
-                self.left = int(word, 16)
-            except ValueError:
-                raise Malformed("connected, but its chunks are not HTTP's") from None
-            self.whole = self.left <= 0  # what follows the last one are trailers
+            if not word or word.strip(HEX_DIGITS):
+                raise Malformed("connected, but its chunks are not HTTP's")
+            self.left = int(word, 16)
+            self.whole = self.left == 0  # what follows the last one are trailers
 
 
 def judge(page: Page, wanted):
@@ -125,7 +126,9 @@ def metric(page: Page, name: str):
 
 def number(text: str):
     """The first word of the text as a number; None where it is none. Whole numbers keep every digit."""
-    word = text.split(None, 1)[0] if text.split() else ""
+    word = (text.split(None, 1) or [""])[0]
+    if len(word) > NUMBER_DIGITS_MAX:
+        return None
     for kind in (int, float):
         try:
             found = kind(word)

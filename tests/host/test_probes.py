@@ -71,6 +71,15 @@ def test_a_page_without_an_end_is_read_no_further_than_its_bound():
         page_of(b"SSH-2.0-OpenSSH\r\n")
 
 
+def test_numbers_that_are_none_of_http_are_malformed_and_neither_a_yes_nor_an_error_of_ours():
+    with pytest.raises(Malformed):
+        page_of("HTTP/1.1 2²0 Fine\r\n\r\n".encode("latin-1"))
+    assert not page_of("HTTP/1.1 200 OK\r\nContent-Length: ²\r\n\r\nbody".encode("latin-1")).whole
+    for size in (b"", b"-5", b"+5", b"0x5", b"1_0"):
+        with pytest.raises(Malformed):
+            page_of(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n" % size)
+
+
 def test_status_header_and_body_are_each_asked_for():
     found = page_of(b"HTTP/1.1 503 Busy\r\nX-Mood: fine\r\nx-mood: very\r\nContent-Length: 5\r\n\r\nhello")
     assert judge(found, {}) == (False, "answered 503")
@@ -92,6 +101,8 @@ def test_a_metric_is_found_by_its_name_with_its_labels():
     assert metric(found, 'docs{of="a b"}') == 7
     assert [metric(found, name) for name in ("doc", "none", "absent")] == [None, None, None]
     assert [number(text) for text in ("", " 8 of 9", "1e3", "eight")] == [None, 8, 1000.0, None]
+    assert number("9" * 400) == 10**400 - 1
+    assert number("9" * 401) is None
 
 
 # Of a program
