@@ -12,7 +12,7 @@ import heapq
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from fleetctl.engine.logs import EnoughError, HostBack, HostGone, NotRead, Reader, Source, tell_kept
+from fleetctl.engine.logs import EnoughError, HostBack, HostGone, NotRead, Reader, Shortened, Source, tell_kept
 from fleetctl.engine.read import wished
 from fleetctl.engine.wishing import Change
 from fleetctl.errors import HostError, UnansweredError
@@ -62,17 +62,19 @@ class _Host:
     ended: set[InstanceName] = field(default_factory=set)  # they say no more
     misses: int = 0
     gone: bool = False
+    was_asked: bool = True  # for what is kept; what is new since then is told from its beginning
 
 
 class _Following:
     def __init__(self, means: Means, wanted: Wanted, tell: TellLog, sources: list[Source], gone: set[str]) -> None:
         self._means, self._wanted, self._tell = means, wanted, tell
         self._reader = Reader(means.links, means.clock, replace(wanted, since=None))
+        self._first_reader = Reader(means.links, means.clock, wanted)
         self._hosts: dict[str, _Host] = {}
         self._held: list[tuple[float, int, float, Said]] = []  # at, arrival, arrived at, what
         self._count = self._held_chars = 0
         for host in gone:
-            self._hosts[host] = _Host({}, gone=True)
+            self._hosts[host] = _Host({}, gone=True, was_asked=False)
         for source in sources:
             self._hosts.setdefault(source.host, _Host({})).sources[source.instance] = source
 
@@ -121,7 +123,8 @@ class _Following:
                 await self._read(link, source)
         host.ended = over & host.sources.keys()
         for name in rows.keys() - host.sources.keys():
-            host.sources[name] = Source(spec.name, name, cursor="")
+            host.sources[name] = Source(spec.name, name, cursor="" if host.was_asked else None)
+        host.was_asked = True
         for name in host.sources.keys() - rows.keys():
             del host.sources[name]
 
@@ -130,8 +133,9 @@ class _Following:
         while source.more:
             while self._held_chars > HELD_CHARS_MAX:
                 await self._means.clock.sleep(PRINT_S)
+            reader = self._reader if source.cursor is not None else self._first_reader
             try:
-                said = await self._reader.page(link, source, whole_lines=True)
+                said = await reader.page(link, source, whole_lines=True)
             except UnansweredError:
                 raise
             except HostError as error:  # the host answers: it is about this instance, which may just be removed
@@ -140,6 +144,8 @@ class _Following:
                 source.failed = True
                 return
             source.failed = False
+            if source.shortened:
+                self._tell(Shortened(source.host, source.instance, len(said)))
             arrived = self._means.clock.wall()
             for one in said:
                 self._count += 1

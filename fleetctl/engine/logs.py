@@ -148,6 +148,7 @@ class Reader:
         lines, since, before = self.wanted.lines, self.wanted.since, source.cursor
         if since is not None and source.offset_s is None:
             await self._ask(link, source, LogQuery(0), whole_lines=whole_lines)  # tells what its clock says
+            source.cursor = before
         last = before is None and lines is not None
         query = LogQuery(
             lines if last and lines is not None else PAGE_LINES,
@@ -232,8 +233,8 @@ async def merge(reader: Reader, sources: list[Source], tell: TellLog, *, goes_on
         try:
             while source.more and not source.pending:
                 source.pending.extend(await reader.page(_living(reader.links, source), source, whole_lines=goes_on))
-            if source.shortened:
-                tell(Shortened(source.host, source.instance, len(source.pending)))
+                if source.shortened:
+                    tell(Shortened(source.host, source.instance, len(source.pending)))
         except HostError as error:
             source.more = False
             tell(NotRead(source.host, source.instance, error.reason))

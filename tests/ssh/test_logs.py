@@ -106,3 +106,23 @@ async def test_no_line_is_lost_or_doubled_whatever_befalls_hosts_and_agents(flee
         disorder = [(one, other, late_s) for (one, _), (other, late_s) in told if one["at"] > other["at"]]
         in_time = [pair for pair in disorder if pair[2] < HELD_S]  # later than that it is not waited for
         assert len(in_time) <= 4, f"but for what h1 said while it was away, and who was just found: {in_time}"
+
+
+async def test_a_host_that_was_away_at_first_begins_with_its_last_lines_too(fleet_of, tmp_path):
+    async with fleet_of(2) as fleet:
+        user = User(fleet, tmp_path)
+        user.write(COUNT)
+        (user.project / "web.yml").write_text(PLAYBOOK)
+        deployed = await user.deploy()
+        assert deployed.exit == 0, deployed
+        fleet.host("h2").refuse()
+        for far in (("-n", "5"), ("--since", "1s")):
+            followed = Followed(await user.start("logs", "web", "-f", *far, "--json"))
+            await followed.until(lambda one=followed: one.troubles, "h2 is away")
+            await followed.goes_on("web.0", "h1", lines=100)
+            await fleet.host("h2").start()
+            await followed.goes_on("web.1", "h2")
+            fleet.host("h2").refuse()
+            assert await followed.end() == 130
+            first = min(int(one["line"].split()[1]) for one in followed.said_by("web.1", "h2"))
+            assert first > 50, (far, "what it said before is not told")

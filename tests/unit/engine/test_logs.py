@@ -148,4 +148,15 @@ def test_last_lines_that_do_not_fit_are_said_to_be_fewer():
     h1.logs = fits_two  # type: ignore[method-assign]
     events = told(Wanted("web", 5), h1=h1)
     assert [text for _, _, text in shown(events)] == ["line 3", "line 4"]
-    assert Shortened("h1", WEB_0, 2) in events
+    assert [one for one in events if isinstance(one, Shortened)] == [Shortened("h1", WEB_0, 2)]
+
+
+def test_who_breaks_off_when_its_clock_was_told_is_read_from_the_same_place_again():
+    source = Source("h1", WEB_0)
+    host = Host(20, first_at=NOW - 20, breaks_after=1)
+    reader = Reader(Links(h1=host), Clock(), Wanted("web", None, since=NOW - 5))  # type: ignore[arg-type]
+    with pytest.raises(UnansweredError):
+        asyncio.run(reader.page(host, source, whole_lines=True))  # type: ignore[arg-type]
+    host.breaks_after = 1000
+    said = asyncio.run(reader.page(host, source, whole_lines=True))  # type: ignore[arg-type]
+    assert [one.text for one in said] == [f"line {n}" for n in range(15, 20)]
