@@ -98,8 +98,8 @@ class HealthReader:
         ports = self.ports
         port = ports[0] if named is None and len(ports) == 1 else named
         if port is None:
-            known = f"one of {', '.join(ports)}" if ports else "and the job has no ports"
-            self.wrong(where, f"needs a port: {known}")
+            known = f": one of {', '.join(ports)}" if ports else ", and the job has none"
+            self.wrong(where, f"needs a port{known}")
         elif port not in ports:
             known = did_you_mean(port, ports) or f": its ports are {', '.join(ports) or 'none'}"
             self.wrong((*where, "port"), f'the job has no port "{port}"{known}')

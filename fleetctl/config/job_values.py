@@ -22,7 +22,8 @@ _CONSTRAINT = re.compile(r"""\s*labels\.([A-Za-z_][A-Za-z0-9_-]*)\s*(==|!=)\s*(?
 _STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}")
 _METRIC = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]{0,199}(?:\{[!-~]{1,1000}\})?")
-PAGE_TEXT_MAX = 1000  # what hosts take
+PAGE_TEXT_MAX, PAGE_PATH_MAX = 1000, 2000  # what hosts take
+WORD_BYTES_MAX = 128_000  # a kernel passes on up to 128 KiB as one argument or variable, its name included
 EXITS_MAX = 10_000
 PIDS_MAX = 4_194_304  # the kernel has no more
 REPLICAS_MAX = 1_000_000  # a replica's number has at most six digits
@@ -78,7 +79,7 @@ def parse_command(value: object) -> object:
             words = value.split()
         shape = ", ".join(f'"{word}"' if re.search(r"[^\w./:=-]", word) else word for word in words)
         raise ValueError(f"must be a list of arguments, no shell runs it: [{shape}]")  # noqa: TRY004  (a file's error)
-    if value == []:
+    if isinstance(value, list) and value[:1] in ([], [""]):
         raise ValueError("must name at least the program to run")
     return value
 
@@ -100,6 +101,8 @@ def parse_port_name(value: object) -> str:
         raise ValueError(f"is no name for a port: ports.{value} means something else in a template")
     if not isinstance(value, str) or not _PORT_NAME.fullmatch(value):
         raise ValueError(f'"{value}" is not a name for a port: lower-case letters, digits and _, such as http')
+    if value.endswith("_"):
+        raise ValueError(f'"{value}" is not a name for a port: it ends with _')
     return value
 
 
@@ -122,6 +125,8 @@ def parse_text(value: object) -> str:
         raise ValueError(f"must be text, not {shown(value)}")  # noqa: TRY004  (a file's error)
     if "\0" in value:
         raise ValueError("must not contain a NUL character")
+    if len(value.encode("utf-8", "surrogatepass")) > WORD_BYTES_MAX:
+        raise ValueError(f"must have at most {WORD_BYTES_MAX} bytes: no program can be given more in one piece")
     return value
 
 
@@ -134,6 +139,8 @@ def parse_job_name(value: object) -> str:
 def parse_path(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"/[!-~]*", value):
         raise ValueError(f"must be a path such as /healthz, not {shown(value)}")
+    if len(value) > PAGE_PATH_MAX:
+        raise ValueError(f"must have at most {PAGE_PATH_MAX} characters")
     return value
 
 
