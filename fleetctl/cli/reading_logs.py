@@ -13,6 +13,7 @@ from fleetctl.cli.tell import looking
 from fleetctl.cli.wiring import open_fleet, tell_logs
 from fleetctl.clock import SystemClock
 from fleetctl.config.quantities import parse_duration
+from fleetctl.config.suggest import did_you_mean
 from fleetctl.engine.logs import LogsFound, Wanted
 from fleetctl.errors import ExitCode, UsageError
 
@@ -55,7 +56,7 @@ def check_found(name: str, fleet: str, found: LogsFound) -> None:
     job, dot, _ = name.partition(".")
     if job not in found.jobs:
         known = ", ".join(sorted(found.jobs)) or "none"
-        raise UsageError(f"{job}: no such job in {fleet}; known are: {known}")
+        raise UsageError(f"{job}: no such job in {fleet}{did_you_mean(job, found.jobs)}; known are: {known}")
     if dot and not found.instances and not found.unreachable:
         raise UsageError(f"{name}: no host has anything of that name", hint="see: fleetctl status")
 

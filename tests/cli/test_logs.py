@@ -112,7 +112,7 @@ def test_what_is_asked_for(typed, engine):
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (("wbe",), "error: wbe: no such job in prod; known are: web\n"),
+        (("wbe",), 'error: wbe: no such job in prod (did you mean "web"?); known are: web\n'),
         (("web.7",), "error: web.7: no host has anything of that name\n  see: fleetctl status\n"),
         (("web", "--since", "noon"), ("error: --since takes how long ago, such as 10m, or a time such as "
                                       '2026-03-01T02:00, not "noon"\n')),
