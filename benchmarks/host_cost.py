@@ -6,7 +6,8 @@
 
 `memory`: proportional memory of a shim at 50 and 100 replicas, and of all else that runs per host. `start`: CPU of a
 start, from the order to the executed program, of all our processes. `idle`: how often idle processes ran in 10 s.
-`pump`: how much of a program's output reaches the files per second of CPU. Beside it s6-supervise, s6-log, runsv,
+`pump`: how much of a program's output reaches the files per second of CPU; in the same run, what that flood adds to the
+agent's memory, and how long the program takes to be stopped while it goes on. Beside it s6-supervise, s6-log, runsv,
 svlogd, tini and supervisord, where they are installed (supervisord is fetched from PyPI); who is absent is named.
 
 The exit status is 1 when a goal is missed. Goals are of the host program under the Python given; peers are context.
@@ -40,10 +41,18 @@ PUMP_MIB_S_MIN = 300.0
 IDLE_S = 10.0
 STARTS = 30
 PUMP_MIB = 1024
-WRITER = f"""
+FLOOD_MIB = 4096
+PUMP_GROWTH_MIB_MAX, PUMP_GRACE_S = 2.0, 5.0
+BLOCK = """
 import os
 block = (b"x" * 99 + b"\\n") * 655
+"""
+WRITER = f"""{BLOCK}
 for _ in range({PUMP_MIB} * 1048576 // len(block)):
+    os.write(1, block)
+"""
+FLOOD = f"""{BLOCK}
+while True:
     os.write(1, block)
 """
 
@@ -277,28 +286,69 @@ def switched(pids: list[int]) -> Callable[[], int]:
 
 
 def pump(python: str) -> list[Verdict]:
-    print(f"output to files, {PUMP_MIB} MiB in lines of 100 bytes: per second of CPU, and of time")
-    log = {"size_bytes": 64 * 1024 * 1024, "keep": 2, "when_full": "block"}
-    writer = [sys.executable, "-I", "-S", "-c", WRITER]
-    with host(python) as driven:
-        driven.start("web.0@1", SLEEP)
-        driven.ready("web.0@1")
-        before, began = cpu_ms(driven.agent_pid()), time.monotonic()
-        driven.start("pump.0@1", [*writer[:-1], writer[-1] + "import time\ntime.sleep(1000)\n"], log=log)
-        driven.ready("pump.0@1")
-        wait_until(lambda: written(driven) >= PUMP_MIB - 1, "all of it is written", limit_s=300)
-        took_s, used_s = time.monotonic() - began, (cpu_ms(driven.agent_pid()) - before) / 1000
-    rate = PUMP_MIB / used_s
-    print(f"{'fleetctl':<26}{rate:>8.0f} MiB/s{PUMP_MIB / took_s:>8.0f} MiB/s", flush=True)
+    print("output to files, in lines of 100 bytes: per second of CPU, and of time")
+    flood = poured(python)
+    rate, pace = flood.mib / flood.used_s, f"{flood.mib / flood.took_s:.0f} MiB/s"
+    told = f"{flood.mib:.0f} MiB; the agent grew by {flood.grew_mib:.2f} MiB; stopped after {flood.stopped_s:.2f} s"
+    print(f"{'fleetctl':<26}{rate:>8.0f} MiB/s{pace:>14}   {told}", flush=True)
     for name, script in (("s6-log", ["n2", "s67108864"]), ("svlogd", [])):
         if shutil.which(name) is None:
             print(f"{name:<26} absent")
             continue
         with tempfile.TemporaryDirectory(prefix="host-cost-") as folder:
             Path(folder, "config").write_text("s67108864\nn2\n")
-            used_s, took_s = piped(writer, [name, *script, folder])
+            used_s, took_s = piped([sys.executable, "-I", "-S", "-c", WRITER], [name, *script, folder])
         print(f"{name:<26}{PUMP_MIB / used_s:>8.0f} MiB/s{PUMP_MIB / took_s:>8.0f} MiB/s", flush=True)
-    return [Verdict(f"log pump ≥ {PUMP_MIB_S_MIN:g} MiB a second of CPU", f"{rate:.0f}", rate >= PUMP_MIB_S_MIN)]
+    grew, stopped = flood.grew_mib, flood.stopped_s
+    return [
+        Verdict(f"log pump ≥ {PUMP_MIB_S_MIN:g} MiB a second of CPU", f"{rate:.0f}", rate >= PUMP_MIB_S_MIN),
+        Verdict(f"agent grows < {PUMP_GROWTH_MIB_MAX:g} MiB at {pace}", f"{grew:.2f}", grew < PUMP_GROWTH_MIB_MAX),
+        Verdict(f"stop at {pace} ≤ {PUMP_GRACE_S:g} s of grace", f"{stopped:.2f}", stopped <= PUMP_GRACE_S),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """What so much output cost the agent of CPU and of time, and what it added to its memory at most; then its program
+    was stopped, which went on saying as much as the agent took."""
+
+    mib: float
+    used_s: float
+    took_s: float
+    grew_mib: float
+    stopped_s: float
+
+
+def poured(python: str) -> Flood:
+    log = {"size_bytes": 64 * 1024 * 1024, "keep": 2, "when_full": "block"}
+    with host(python) as driven:
+        driven.run("web.0@1", "echo what is used first is there; exec sleep 1000000", log=log)
+        driven.ready("web.0@1")
+        agent = driven.agent_pid()
+        before_mib = peak_mib = own_mib(agent)
+        command = [sys.executable, "-I", "-S", "-c", FLOOD]
+        driven.start("pump.0@1", command, log=log, stop={"signal": "TERM", "timeout_s": PUMP_GRACE_S})
+        driven.ready("pump.0@1")
+        mib, used_ms, began = written(driven), cpu_ms(agent), time.monotonic()
+
+        def is_poured() -> bool:
+            nonlocal peak_mib
+            peak_mib = max(peak_mib, own_mib(agent))
+            return written(driven) >= mib + FLOOD_MIB
+
+        wait_until(is_poured, "all of it is written", limit_s=300)
+        mib, used_s, took_s = written(driven) - mib, (cpu_ms(agent) - used_ms) / 1000, time.monotonic() - began
+        ordered = time.monotonic()
+        driven.stop("pump.0@1")
+        driven.stopped("pump.0@1")
+        stopped_s = time.monotonic() - ordered
+        return Flood(mib, used_s, took_s, max(peak_mib, own_mib(agent)) - before_mib, stopped_s)
+
+
+def own_mib(pid: int) -> float:
+    """Memory that nobody has in common with it: what a buffer would show in."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1024
 
 
 def written(driven: Host) -> float:
