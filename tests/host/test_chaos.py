@@ -107,7 +107,7 @@ def test_never_two_copies_and_no_exit_lost(host, victims, seconds):
 
 FILLING = "x" * 1010
 RATE = 100 * 1024 * 1024  # bytes a second, at most
-FLOOR_MIB_S = 5.0  # two busy cores reach that, with the agent away half of the time
+LEAST_MIB_S = 5.0  # two busy cores reach that, with the agent away half of the time; busier ones go on for longer
 
 TALKER = f"""
 import fcntl, os, random, socket, time
@@ -157,6 +157,10 @@ class Ledger:
         self.number = 0
         self.rest = b""
 
+    @property
+    def mib(self) -> float:
+        return self.number * 1024 / 2**20
+
     def collect(self) -> None:
         """The files that were cut off; they are removed, for all of them together are large."""
         for path in sorted(path for path in self.folder.iterdir() if path.name.isdigit()):
@@ -186,7 +190,8 @@ def test_no_line_that_entered_the_pipe_is_lost_over_kills_of_the_agent(host, sec
         restart=TIGHT,
     )
     ledger, kills, began = Ledger(host.folder("web.0@1") / "log"), 0, time.monotonic()
-    while time.monotonic() < began + seconds or kills < seconds / 4:
+    while time.monotonic() < began + seconds or kills < seconds / 4 or ledger.mib < seconds * LEAST_MIB_S:
+        assert time.monotonic() < began + 10 * seconds, f"{ledger.mib:.0f} MiB over {kills} kills"
         time.sleep(dice.uniform(0.1, 1.2))
         with suppress(ProcessLookupError):
             os.kill(agent_of(host), signal.SIGKILL)
@@ -205,6 +210,4 @@ def test_no_line_that_entered_the_pipe_is_lost_over_kills_of_the_agent(host, sec
     codes, folder = {int(pid): code for pid, code, _ in exits}, str(host.folder("web.0@1") / "exit")
     seen = [records.read(f"{folder}/{run}") for run in records.runs(folder)]
     assert [found.ended for found in seen[:-1]] == [f"exited {codes[found.pid]}" for found in seen[:-1]]
-    mib_s = ledger.number * 1024 / took_s / 1024 / 1024
-    print(f"{mib_s:.1f} MiB/s over {kills} kills and {len(exits)} exits")
-    assert mib_s >= FLOOR_MIB_S
+    print(f"{ledger.mib / took_s:.1f} MiB/s over {kills} kills and {len(exits)} exits")
