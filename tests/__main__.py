@@ -39,7 +39,7 @@ BESIDE = {
     "property": (("test_plans", "test_verdicts"),),
     "sim": (("test_observer",),),
     "host": (("test_[bfhnpuw]*", "test_status_whole"), ("test_chaos", "test_limits", "test_logs*", "test_survival")),
-    "ssh": (("test_c*", "test_killed_*", "test_notify", "test_stopped", "test_take_over", "test_watch"),),
+    "ssh": (("test_c[hl]*", "test_killed_*", "test_notify", "test_stopped", "test_take_over", "test_watch"),),
     "e2e": (("test_readme",), ("test_strange_*", "test_conformance", "test_load", "test_watch")),
     "vm": (("test_boot*", "test_limits*"),),
 }
