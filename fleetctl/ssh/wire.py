@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TEXT_CHARS_MAX = 2_000  # of a reason or a message: more is cut off
-LOG_LINE_CHARS_MAX = 16_000
+LAST_LINE_CHARS_MAX = 16_000  # of those that explain a failure; of `logs` nothing is cut off, a whole answer is bounded
 LOG_LINES_MAX = 10_000
 INSTANCES_MAX = 10_000
 ARTIFACTS_MAX = 100_000
@@ -67,7 +67,8 @@ Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Wallclock = Annotated[float, Field(ge=0, le=1e11)]  # of any year that can be shown
 Text = Annotated[str, BeforeValidator(_cut(TEXT_CHARS_MAX)), AfterValidator(clean)]
 Lines = Annotated[str, BeforeValidator(_cut(TEXT_CHARS_MAX)), AfterValidator(_clean_lines)]
-LogLine = Annotated[str, BeforeValidator(_cut(LOG_LINE_CHARS_MAX)), AfterValidator(clean)]
+LastLine = Annotated[str, BeforeValidator(_cut(LAST_LINE_CHARS_MAX)), AfterValidator(clean)]
+LogLine = Annotated[str, AfterValidator(clean)]
 Word = Annotated[str, Field(max_length=253), AfterValidator(clean)]  # a name, an address, a version
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(max_length=120), AfterValidator(lambda text: str(InstanceName.parse(text)))]
@@ -88,7 +89,7 @@ class Complaint(_Said):
     author: Text = ""
     serial: Whole = 0
     found: Word = ""
-    log: Annotated[list[LogLine], Field(max_length=LOG_LINES_MAX)] = []
+    log: Annotated[list[LastLine], Field(max_length=LOG_LINES_MAX)] = []
 
 
 class Running(_Said):

@@ -194,6 +194,11 @@ def test_log_lines_keep_tabs_and_nothing_else_that_a_terminal_obeys():
     assert wire.parse(wire.Logged, said).lines == ["a\tb", "\ufffd[31mred\ufffd[0m", "\ufffd2J"]
 
 
+def test_a_log_line_is_told_to_its_end_however_long_it_is():
+    page = wire.parse(wire.Logged, {"lines": ["x" * 2**20], "dropped_bytes": 0}).page()
+    assert [entry.text for entry in page.entries] == ["x" * 2**20]
+
+
 def test_the_error_names_the_place_and_not_the_content():
     with pytest.raises(GarbledError) as caught:
         report(changed("instances.0.instance", "\x1b[2Jsecret"))
