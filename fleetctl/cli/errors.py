@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from fleetctl.cli.screen import complain
+from fleetctl.cli.screen import Screen, complain
 from fleetctl.errors import ExitCode, FleetctlError, InvalidFilesError
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def print_error(error: Exception, *, as_json: bool, debug: bool) -> ExitCode:
         traceback.print_exception(error, file=sys.stderr)
     what = told(error)
     if as_json:
-        sys.stdout.write(json.dumps(error_json(what), indent=2) + "\n")
+        Screen.standard().document(error_json(what))
     else:
         complain(error_lines(what))
     return what.exit_code

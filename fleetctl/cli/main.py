@@ -26,10 +26,11 @@ def run() -> NoReturn:
     _treat_like_ctrl_c(signal.SIGHUP)
     _prepare_output()
     code = main(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has read enough
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # whoever read us has read enough
     sys.exit(code)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -26,8 +27,9 @@ class Line:
 
 
 def complain(lines: Iterable[str]) -> None:
-    """To standard error: what is wrong, beside whatever was asked for."""
-    sys.stderr.writelines(f"{clean(line)}\n" for line in lines)
+    """To standard error: what is wrong, beside whatever was asked for. That its reader has gone stops no work."""
+    with suppress(BrokenPipeError):
+        sys.stderr.writelines(f"{clean(line)}\n" for line in lines)
 
 
 @dataclass(frozen=True, slots=True)

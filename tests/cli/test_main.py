@@ -169,6 +169,17 @@ def test_a_reader_that_went_away_stops_no_work():
         os.dup2(os.open(os.devnull, os.O_WRONLY), writing)
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["lines", "json"])
+def test_an_error_that_nobody_reads_has_its_exit_code(here, more):
+    argv = [sys.executable, "-c", "from fleetctl.cli.main import run; run()", "status", "-i", "gone.yml", *more]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        assert subprocess.run(argv, check=False, stdout=writing, stderr=writing).returncode == 2
+    finally:
+        os.close(writing)
+
+
 def test_closed_output_is_no_error(here):
     script = f"exec {sys.executable} -c 'from fleetctl.cli.main import run; run()' check web.yml -i inv.yml >&- 2>&-"
     assert subprocess.run(["sh", "-c", script], check=False).returncode == 0
