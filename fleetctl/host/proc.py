@@ -12,16 +12,21 @@ from . import linux
 
 GONE = ("", 0, -1)
 SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # why it can't be looked now: what is there may be there still
+HIDDEN = (FileNotFoundError, PermissionError)  # /proc is mounted so that others' processes are not shown
 
 
 def stat_of(pid: int):
     """(state, parent's pid, start time in ticks since boot); GONE where there is no such process."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        return fields[0].decode(), int(fields[1]), int(fields[19])
+            return parsed(file.read())
     except (OSError, IndexError, ValueError):
         return GONE
+
+
+def parsed(content: bytes):
+    fields = content.rpartition(b")")[2].split()
+    return fields[0].decode(), int(fields[1]), int(fields[19])
 
 
 def start_of(pid: int) -> int:
@@ -43,17 +48,23 @@ def boot() -> str:
     """This boot: the kernel's boot id, the start of PID 1 and the PID namespace.
 
     Containers share the boot id with their host and keep it when they are started again; their PID 1 is another.
+    OSError where it can't be looked up now, as for want of descriptors: a wrong answer would make all records void.
     """
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             kernel = file.read().strip()
-    except OSError:
+    except HIDDEN:
         kernel = "-"
     try:
+        with open("/proc/1/stat", "rb") as file:
+            first = parsed(file.read())[2]
+    except HIDDEN:
+        first = -1
+    try:
         space = posix.stat("/proc/self/ns/pid").st_ino
-    except OSError:
+    except HIDDEN:
         space = 0
-    return "%s.%d.%d" % (kernel, start_of(1), space)
+    return "%s.%d.%d" % (kernel, first, space)
 
 
 def every():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from fleetctl.host import proc
 from tests.host.driven import RefusedError, children, descriptors, lives, start_of, wait_until
 
 SLOW = {"backoff_min_s": 100.0, "backoff_max_s": 100.0, "reset_s": 600.0}
@@ -164,3 +166,22 @@ def test_a_supervisor_that_has_no_descriptors_for_an_agent_tries_again_and_leave
     resource.prlimit(supervisor, resource.RLIMIT_NOFILE, usual)
     assert host.ready("web.0@1")["pid"] == pid
     assert len(descriptors(supervisor)) == len(before)
+
+
+NO_DESCRIPTORS = """\
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+from host import proc
+known = proc.boot()
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+try:
+    print("known" if proc.boot() == known else "another boot")
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_boot_that_can_not_be_looked_up_is_no_other_boot(oldest_python):
+    """For want of descriptors, here: it would make all records void, and all that runs would be started twice."""
+    argv = [oldest_python, "-c", NO_DESCRIPTORS, str(Path(proc.__file__).parents[1])]
+    assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "Too many open files\n"
