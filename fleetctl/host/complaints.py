@@ -15,3 +15,11 @@ def complain(text: str) -> None:
         posix.write(2, ("%s %s\n" % (stamp, text)).encode("utf-8", "replace"))
     except OSError:
         pass
+
+
+def in_words(error) -> str:
+    """A failure as people are told it, such as `/srv/x: No space left on device`: no class and no number."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error) or type(error).__name__
+    name = error.filename.decode("utf-8", "replace") if isinstance(error.filename, bytes) else error.filename
+    return "%s: %s" % (name, error.strerror) if name else error.strerror

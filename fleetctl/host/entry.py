@@ -723,7 +723,8 @@ def told(failure):
         raise failure
     if isinstance(failure, Failure):
         return failure.error()
-    return {"kind": "root", "message": str(failure), "hint": "is the disk full, or broken?"}
+    words = [str(word) for word in (failure.filename, failure.strerror) if word]
+    return {"kind": "root", "message": ": ".join(words) or str(failure), "hint": "is the disk full, or broken?"}
 
 
 def main() -> int:

@@ -4,8 +4,7 @@ import json
 import os
 import signal
 
-from . import linux, proc
-from .complaints import complain
+from . import complaints, linux, proc
 from .loop import Loop, Timer
 
 ANSWER_BYTES_MAX = 1024 * 1024
@@ -30,7 +29,7 @@ class Errand:
             self.pipe, write = os.pipe()
             self.pid = os.fork()
         except OSError as error:
-            complain("agent: no child can be had for an errand: %s" % error)
+            complaints.complain("agent: no child can be had for an errand: %s" % error)
             if self.pipe >= 0:
                 os.close(self.pipe)
                 os.close(write)
@@ -89,7 +88,7 @@ def run(work, write: int) -> None:
         try:
             answer = [work(), ""]
         except Exception as error:
-            answer = [None, str(error) or type(error).__name__]
+            answer = [None, complaints.in_words(error)]
         content = json.dumps(answer).encode("ascii")
         while content:
             content = content[os.write(write, content) :]

@@ -10,7 +10,7 @@ import select
 import signal
 import time
 
-from . import comeback, group, names, proc
+from . import comeback, complaints, group, names, proc
 
 MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")  # version 2 alone, and beside version 1
 WANTED = ("memory", "cpu", "pids")
@@ -59,7 +59,7 @@ def find(root: str, known):
         try:
             return settle(kind, offer(root, mount()))
         except (Unusable, OSError) as error:
-            reasons.append(str(error))
+            reasons.append(complaints.in_words(error))
     return nowhere("; ".join(reasons[-2:]))
 
 

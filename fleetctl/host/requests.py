@@ -8,6 +8,7 @@ import re
 import time
 
 from . import probes
+from .complaints import in_words
 from .guard import Refused
 from .loop import complain
 from .protocol import (
@@ -217,7 +218,7 @@ def conclude(channel, request, outcome) -> None:
         error = outcome.answer()
     elif isinstance(outcome, OSError):
         kind = NO_SPACE if outcome.errno in (errno.ENOSPC, errno.EDQUOT) else INTERNAL
-        error = {"kind": kind, "message": str(outcome)}
+        error = {"kind": kind, "message": in_words(outcome)}
     else:
         complain()
         error = {"kind": INTERNAL, "message": "%s: %s" % (type(outcome).__name__, outcome)}

@@ -188,6 +188,16 @@ def test_a_kill_for_want_of_memory_says_whose(tmp_path, oom, kills, limit, why):
     assert limits.why_killed({"memory_bytes": limit}, limits.events(str(tmp_path))) == why
 
 
+def test_what_can_not_be_made_is_told_in_words(monkeypatch, tmp_path):
+    """As in a container, whose control groups are mounted to be read only."""
+    monkeypatch.setattr(places, "mount", lambda: str(tmp_path / "cgroup"))
+    monkeypatch.setattr(places, "scope", lambda _root, _base: str(tmp_path / "gone"))
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    (tmp_path / "cgroup").write_text("no folder")
+    why = places.find("/srv/x", {})["why"]
+    assert why == f"{tmp_path}/gone is gone; {tmp_path}/cgroup/{names.bare_group('/srv/x')}: Not a directory"
+
+
 def test_a_place_of_another_boot_is_not_believed(tmp_path):
     place = dict(places.nowhere("x"), kind="bare", folder="/sys/fs/cgroup/fleetctl", boot="this")
     (tmp_path / "place.json").write_text(json.dumps(place))
