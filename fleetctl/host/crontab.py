@@ -1,6 +1,9 @@
 """One line of this user's crontab that starts the supervisor at boot. Every other line stays as it is."""
 
+import contextlib
+import fcntl
 import os
+import pwd
 import sys
 
 from . import commands, proc
@@ -16,17 +19,39 @@ class Unusable(Exception):
 def write(script: str, root: str) -> None:
     if not commands.where("crontab") or not daemon_runs():
         raise Unusable("no cron")
-    before, line = lines(), line_of(script, root)
-    if line not in before:
-        put([kept for kept in before if not kept.endswith(mark(root))] + [line])
+    line = line_of(script, root)
+    with alone():
+        before = lines()
+        if line not in before:
+            put([kept for kept in before if not kept.endswith(mark(root))] + [line])
 
 
 def drop(root: str) -> None:
     """Remove our line. Where that fails it stays, and does no harm: of two supervisors one finds the other's lock."""
     try:
-        put([line for line in lines() if not line.endswith(mark(root))])
+        with alone():
+            put([line for line in lines() if not line.endswith(mark(root))])
     except (Unusable, OSError):
         pass
+
+
+@contextlib.contextmanager
+def alone():
+    """One of this user's roots at a time: else of two that read, add their line and write, one loses its.
+
+    They meet at the home; where there is none, or none that can be locked, nowhere.
+    """
+    descriptor = -1
+    try:
+        descriptor = os.open(pwd.getpwuid(os.getuid()).pw_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except (OSError, KeyError):
+        pass
+    try:
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def daemon_runs() -> bool:

@@ -200,6 +200,31 @@ def test_a_crontab_gets_one_line_and_keeps_the_others(machine):
     assert (machine / "crontab").read_text().splitlines() == lines[:2]
 
 
+def test_roots_that_write_their_lines_at_once_lose_none(machine, tmp_path):
+    """Of one user, on one machine. Each is a process of its own, as boot.py is."""
+    kept, roots = machine / "crontab", [f"/srv/{number}" for number in range(4)]
+    command(
+        machine / "bin",
+        "crontab",
+        f"case $1 in -l) cat {kept}; sleep 0.2;; -) cat > {kept}.new; mv {kept}.new {kept};; esac",
+    )
+    kept.write_text("MAILTO=me\n")
+    writers = []
+    for root in roots:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                crontab.write(root + "/boot", root)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        writers.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in writers] == [0, 0, 0, 0]
+    lines = kept.read_text().splitlines()
+    assert lines[0] == "MAILTO=me"
+    assert {line.rpartition("# fleetctl ")[2] for line in lines[1:]} == set(roots)
+
+
 def test_a_crontab_that_can_not_be_read_is_left_alone(machine):
     command(machine / "bin", "crontab", "echo the disk is gone >&2; exit 1")
     with pytest.raises(crontab.Unusable, match="the disk is gone"):
