@@ -10,7 +10,7 @@ import pwd
 import sys
 
 from . import commands, crontab, files, going_down, names, proc, session, supervisor
-from .comeback import ARRANGED_NAME, ASKED_NOT_TO, lingers
+from .comeback import ARRANGED_NAME, ASKED_NOT_TO, LINGER, lingers
 
 SCRIPT_NAME, PROGRAM_NAME = "boot", "program"
 SYSTEM_UNITS = "/etc/systemd/system"
@@ -58,12 +58,13 @@ sys.exit("there is no program in %s" % root)
 '''
 
 # KillMode=process: what stops or restarts this unit stops no program. No Delegate: systemd 252 could not start it again
-# beside programs that live on in its group. `stop` does something only when the machine goes down.
+# beside programs that live on in its group. `stop` does something only when the machine goes down. A user who no longer
+# lingers has their systemd from login to log-out: what it started would end with each.
 UNIT_TEXT = """\
 {ours}{root}
 [Unit]
 Description=fleetctl, which runs the programs of {root}
-ConditionPathExists={condition}
+{conditions}
 RequiresMountsFor={mounts}
 After=network.target remote-fs.target nss-user-lookup.target
 StartLimitIntervalSec=0
@@ -198,10 +199,11 @@ def write_unit(root: str, folder: str, target: str) -> None:
 def unit_text(root: str, target: str) -> str:
     script = os.path.join(root, SCRIPT_NAME)
     words = [sys.executable, "-I", "-S", "-E", script]
+    needed = [script, *([LINGER + commands.login()] if os.getuid() else [])]
     return UNIT_TEXT.format(
         ours=OURS,
         root=root.replace("%", "%%"),
-        condition=script.replace("%", "%%"),
+        conditions="\n".join("ConditionPathExists=" + path.replace("%", "%%") for path in needed),
         mounts=quoted(root),
         command=" ".join(quoted(word).replace("$", "$$") for word in words),
         target=target,

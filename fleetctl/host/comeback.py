@@ -8,6 +8,7 @@ from .errands import Errand
 ARRANGED_NAME = "arranged"
 ASKED_NOT_TO = "none: asked not to"
 DEADLINE_S = 120.0
+LINGER = "/var/lib/systemd/linger/"  # logind's, with a file for each user who lingers
 
 
 class Comeback:
@@ -33,9 +34,8 @@ class Comeback:
             self.arrange()
 
     def look(self) -> None:
-        """Somebody asks for a report: they may have done what was missing."""
-        missing = self.how.startswith("none: ") and self.how != ASKED_NOT_TO
-        if missing and self.lingered != lingers(self.agent.login["USER"]):
+        """Somebody asks for a report: root may have let this user linger meanwhile, or no longer."""
+        if os.getuid() and self.how != ASKED_NOT_TO and self.lingered != lingers(self.agent.login["USER"]):
             self.arrange()
 
     def arrange(self) -> None:
@@ -60,4 +60,4 @@ def arrange(root: str, boot: str, program: str) -> str:
 
 def lingers(user: str) -> bool:
     """logind starts this user's systemd at boot, and keeps it when they log out."""
-    return os.path.exists("/var/lib/systemd/linger/" + user)
+    return os.path.exists(LINGER + user)

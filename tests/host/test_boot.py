@@ -8,11 +8,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetctl.host import boot, commands, crontab, going_down, session
+from fleetctl.host import boot, comeback, commands, crontab, going_down, session
 from fleetctl.host.artifacts import digest_of
 from tests.host.driven import RefusedError, lives, wait_until
 from tests.host.test_orders import upload
@@ -255,6 +256,36 @@ def test_a_unit_is_written_once_enabled_and_never_over_anothers(machine, monkeyp
     unit.write_text("[Unit]\nDescription=of somebody else\n")
     with pytest.raises(boot.Impossible, match="somebody else's"):
         write()
+
+
+def test_the_unit_of_a_user_who_lingers_no_more_is_passed_over_at_their_logins(monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    assert "linger" not in boot.unit_text("/srv/100%", "multi-user.target")
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(commands, "login", lambda: "ops")
+    lines = boot.unit_text("/srv/100%", "default.target").splitlines()
+    assert [line for line in lines if line.startswith("Condition")] == [
+        "ConditionPathExists=/srv/100%%/boot",
+        "ConditionPathExists=/var/lib/systemd/linger/ops",
+    ]
+
+
+@pytest.mark.parametrize("how", ["user unit", "crontab", "none: user ops does not linger"])
+@pytest.mark.parametrize("did", [True, False])
+def test_a_report_notices_that_lingering_was_switched_on_or_off(how, did, monkeypatch):
+    seen, arranged = comeback.Comeback(SimpleNamespace(login={"USER": "ops"})), []
+    seen.how, seen.lingered = how, did
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(seen, "arrange", lambda: arranged.append("now"))
+    monkeypatch.setattr(comeback, "lingers", lambda _user: did)
+    seen.look()
+    assert arranged == []
+    monkeypatch.setattr(comeback, "lingers", lambda _user: not did)
+    seen.look()
+    assert arranged == ["now"]
+    seen.how = comeback.ASKED_NOT_TO
+    seen.look()
+    assert arranged == ["now"]
 
 
 @pytest.mark.parametrize(
