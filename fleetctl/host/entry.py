@@ -707,6 +707,8 @@ def read_request():
         root = request["root"]
         if not sound or not (root is None or os.path.isabs(root)):
             raise ValueError
+        if root is not None:  # in the C locale 3.6 takes names for ASCII: there it is the bytes that count
+            request["root"] = os.fsdecode(root.encode("utf-8", "surrogateescape"))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Failure("malformed", "the first line is not what entry.py expects", "") from None
     return request

@@ -40,7 +40,11 @@ def command(root: str, name: str, spec, login, argv):
 
 
 def encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+    """Paths as they are on the disk, whatever their bytes; what no path can hold is passed on as it came."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def artifact_folder(root: str, spec) -> str:

@@ -49,7 +49,8 @@ def main(root: str, channel: int) -> int:
     hearing = hear_children()
     linux.wait_for(waits, (channel, hearing))
     give_back()
-    folder, bell, known = root.encode() + b"/instances/", root.encode() + b"/doorbell", (root, proc.boot())
+    place = root.encode("utf-8", "surrogateescape")  # as os.fsencode does it
+    folder, bell, known = place + b"/instances/", place + b"/doorbell", (root, proc.boot())
     while True:
         count = read(channel, room, NAME_BYTES)
         if count <= 0:

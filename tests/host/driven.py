@@ -358,7 +358,7 @@ class Host:
     def processes(self) -> dict[int, str]:
         """Everything that runs under this root: {pid: command line}."""
         found = {}
-        root = str(self.root).encode()
+        root = os.fsencode(str(self.root))
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,22 @@ def test_a_new_root_is_private_and_deep_paths_work(tmp_path, python):
         assert deep.root.stat().st_uid == os.getuid()
     finally:
         deep.end()
+
+
+@pytest.mark.parametrize("name", ["with a blank", "jörg", "no \udcff text"])
+def test_a_root_may_have_any_name(tmp_path, oldest_python, name, monkeypatch):
+    monkeypatch.setattr(Host, "connect", partialmethod(Host.connect, LC_ALL="C"))
+    named = Host(tmp_path / name / "root", oldest_python)
+    try:
+        named.run("web.0@1", "echo said > $FLEETCTL_RUN/here; exec sleep 1000")
+        pid = named.ready("web.0@1")["pid"]
+        wait_until((named.folder("web.0@1") / "run" / "here").exists, "FLEETCTL_RUN leads there")
+        named.kill(named.shim_pid("web.0@1"))
+        assert named.ready("web.0@1", for_s=0.2)["pid"] == pid
+        named.stop("web.0@1")
+        named.stopped("web.0@1", timeout_s=10.0)
+    finally:
+        named.end()
 
 
 def test_the_default_root_is_in_the_home_of_a_plain_user(monkeypatch):
