@@ -171,6 +171,7 @@ class Instance(Actions):
         if self.state not in table.ALIVE or self.record.run:
             return
         if pid == 0:
+            self.status["note"] = "no process could be forked for it"
             self.feed("lost")
         else:
             self.watch_process(pid, start)

@@ -141,6 +141,20 @@ NO_FORK = (
     "self.pid = os.fork()",
     "self.pid = os.fork() if not os.path.exists('full') else os.kill(-2**22 - 1, 0)",
 )
+NO_SHIM = (
+    "nursery.py",
+    "        pid = fork()\n        if pid == 0:\n            live(",
+    "        pid = -1\n        if pid == 0:\n            live(",
+)
+
+
+def test_a_program_for_which_no_process_can_be_forked_says_so(host):
+    host.edits = (NO_SHIM,)
+    host.run("web.0@1", "exec sleep 1000", restart=SLOW)
+    row = host.until("web.0@1", lambda row: row["phase"] == "waiting")
+    assert "no process could be forked for it" in row["reason"]
+
+
 LOOKS = ("places.py", 'os.environ.get("FLEETCTL_BOOT") == "none"', "False")
 FINDS_NONE = ("places.py", "offers = [(SCOPE, scope), (BARE, bare)]", "offers = []")
 
