@@ -3,7 +3,6 @@
 Everything here that reads a whole artifact takes long and belongs into a child (errands.py).
 """
 
-import hashlib
 import os
 import stat
 
@@ -25,6 +24,8 @@ def digest_of(folder: str) -> str:
     their paths. Folders have no line: an empty folder is not part of an artifact. Names are taken as bytes. Anything
     else (a device, a FIFO, a socket) is refused, as is a path or target with a line feed in it: ValueError.
     """
+    import hashlib  # with it comes OpenSSL, which no process keeps that needs no digest
+
     lines = []
     for path, full, state in entries(os.fsencode(folder), b""):
         if stat.S_ISLNK(state.st_mode):
@@ -53,6 +54,8 @@ def entries(folder: bytes, prefix: bytes):
 
 
 def sha256_of(path: bytes) -> bytes:
+    import hashlib
+
     found = hashlib.sha256()
     with open(path, "rb") as file:
         while True:

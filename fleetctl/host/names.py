@@ -3,7 +3,6 @@
 Every user has a systemd of their own, so users need not be told apart; their roots are.
 """
 
-import hashlib
 import os
 import pwd
 
@@ -23,6 +22,8 @@ def suffix(root: str) -> str:
     root = os.path.normpath(root)
     if root == usual_root():
         return ""
+    import hashlib  # see artifacts.py
+
     return "-" + hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
 
 
