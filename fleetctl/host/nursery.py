@@ -107,8 +107,7 @@ def live(folder: bytes, name: bytes, bell: bytes, hearing: int, channel: int, kn
     close(execution)
     read(executed, room, 1)  # its end comes when the program is executed, or will never be
     close(executed)
-    while not ring(bell, name):
-        poll(waits, 0, RING_AGAIN_MS)
+    ring(bell, name)
     waits[0] = orders
     while poll(waits, 2, -1) < 1 or was_orphans(pid, hearing):
         pass
@@ -137,12 +136,23 @@ def open_pipe(path: bytes, flags: int) -> int:
     return int(descriptor)
 
 
-def ring(bell: bytes, name: bytes) -> bool:
+def ring(bell: bytes, name: bytes) -> None:
     """As in fifos.py, by what shims have in common."""
     descriptor = open_file(bell, OPEN_BELL)
-    if descriptor < 0:
-        return linux.errno() not in proc.SHORTAGE
     line = name + LINE_END
-    written = write(descriptor, line, len(line))
+    if write(descriptor, line, len(line)) < 0:
+        ring_again(bell, line)
     close(descriptor)
-    return written > 0
+
+
+def ring_again(bell: bytes, line: bytes) -> None:
+    """Until the agent was told: the bell was full, or there was no descriptor. Where none listens, it reads it all."""
+    while True:
+        descriptor = open_file(bell, OPEN_BELL)
+        if descriptor < 0 and linux.errno() not in proc.SHORTAGE:
+            return
+        written = write(descriptor, line, len(line))
+        close(descriptor)
+        if written > 0:
+            return
+        poll(waits, 0, RING_AGAIN_MS)
