@@ -241,3 +241,20 @@ def test_after_a_power_cut_artifacts_are_read_again_and_counters_go_on(cut):
     assert row_of(report, "whole.0@7")["restarts"] == 1
     assert row_of(report, "crash.2@7")["restarts"] >= cut["restarts"]
     assert len(report["instances"]) >= 6, report["notes"]
+
+
+def test_where_a_user_lingers_no_more_no_login_starts_what_its_log_out_would_end(hosts, cut):
+    assert cut
+    host, machine = hosts.ops, hosts.machine
+    host.report()
+    machine.run("loginctl disable-linger ops")
+    wait_until(lambda: host.report()["facts"]["boot"].startswith("none: user ops does not linger"), "it is noticed")
+    host.forget_links()
+    machine.log_out("ops")
+    machine.wait_until("! loginctl list-users --no-legend | grep ' ops'", "its systemd has ended")
+    refused = host.connect()
+    assert refused.hello["running"] is None
+    assert refused.linked["error"]["hint"] == "run `loginctl enable-linger ops` as root"
+    refused.close()
+    machine.run("loginctl enable-linger ops")
+    assert host.ready("web.0@7", timeout_s=120)["last_exit"] == "exited 0", "stopped in order, started once"
