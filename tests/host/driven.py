@@ -443,7 +443,8 @@ class Host:
                     record.boot = "of-another-time"
                     record.write(str(path))
 
-    def kill_everything(self) -> None:
+    def forget_links(self) -> None:
+        """Closes them, as whoever drives the host does when it leaves; the host may be gone."""
         for link in self.links:
             with suppress(OSError):
                 link.process.kill()
@@ -453,6 +454,9 @@ class Host:
                     stream.close()
         self.links.clear()
         self.link_now = None
+
+    def kill_everything(self) -> None:
+        self.forget_links()
         end = time.monotonic() + LIMIT_S
         while self.root is not None:
             left = self.processes()

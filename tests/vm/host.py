@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,18 +89,6 @@ class VmHost(Host):
             self.machine.argv(f"cd / && exec {command}", self.user),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
         )  # fmt: skip
-
-    def forget_links(self) -> None:
-        """Closes them, as whoever drives the host does when it leaves; the machine may be gone."""
-        for link in self.links:
-            with suppress(OSError):
-                link.process.kill()
-            link.process.wait()
-            for stream in (link.process.stdin, link.process.stdout):
-                if stream is not None:
-                    stream.close()
-        self.links.clear()
-        self.link_now = None
 
     # Its files and processes
 
